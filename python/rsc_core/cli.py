@@ -1,0 +1,71 @@
+"""What the scripts in ``bin/`` share: options that many of them take, and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rsc_core import __version__
+from rsc_core.errors import DeviceMemoryExhausted, RscError
+
+existing_file = click.Path(exists=True, dir_okay=False)
+
+
+def script(function):
+    """Decorate a script's function: a click command with ``--version``, ``-h`` and defaults in the help."""
+    settings = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
+    return click.version_option(__version__, prog_name="rsc-flow")(click.command(context_settings=settings)(function))
+
+
+def output_option(what: str):
+    """``--output``: the file that the script makes."""
+    return click.option("--output", required=True, type=click.Path(dir_okay=False, writable=True), help=f"{what} to write.")
+
+
+def tables_option(function):
+    """``--tables``: the folder for csv tables."""
+    return click.option("--tables", required=True, type=click.Path(file_okay=False), help="Folder to write the csv tables to.")(function)
+
+
+def backend_option(function):
+    """``--backend``: cpu or gpu."""
+    return click.option("--backend", type=click.Choice(["cpu", "gpu"]), default="cpu", help="Where the work runs; never changed silently.")(function)
+
+
+def seed_option(function):
+    """``--seed``: of every random number."""
+    return click.option("--seed", type=int, default=0, help="Seed of every random number.")(function)
+
+
+def comma_separated(context, parameter, value):
+    """Callback of an option that takes a list: ``a,b`` becomes ``["a", "b"]``."""
+    return [item for item in value.split(",") if item]
+
+
+def run(command) -> None:
+    """Run a script; errors that a user can act on become one line of cause, one of remedy, and the exit code.
+
+    Exit codes: 0 done; 2 usage; 42 device memory exhausted; 65 invalid input; 69 backend not available. Anything else
+    is a bug and prints its traceback.
+    """
+    try:
+        command()
+    except RscError as error:
+        _end(error)
+    except MemoryError as error:
+        if not _of_device(error):
+            raise
+        _end(DeviceMemoryExhausted(
+            f"The device's memory is exhausted: {str(error).splitlines()[0]}.",
+            "The workflow retries with a smaller demand; else choose a GPU with more memory.",
+        ))
+
+
+def _of_device(error: MemoryError) -> bool:
+    return type(error).__module__.startswith("cupy") or "CUDA" in str(error) or "out_of_memory" in str(error)
+
+
+def _end(error: RscError) -> None:
+    print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -1,0 +1,97 @@
+"""The pairing of a numba function with the CUDA kernel of the same name."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numba
+import numpy as np
+from numba.core import caching
+
+from rsc_core import backend
+
+BLOCK = 256  # threads of a CUDA block
+
+
+class _ContentLocator(caching._CacheLocator):
+    """Finds compiled CPU code by the content of its source, not by its path.
+
+    The workflow stages the library into a new folder for each version; numba's own locators would compile anew in each.
+    """
+
+    def __init__(self, py_func, py_file):
+        source = Path(py_file)
+        digest = hashlib.sha256(source.read_bytes())
+        digest.update((source.parent / "device.py").read_bytes())
+        self._stamp, self._line = digest.hexdigest(), py_func.__code__.co_firstlineno
+        self._path = Path(numba.config.CACHE_DIR) / f"rsc_core-{source.stem}-{self._stamp[:16]}"
+
+    def get_cache_path(self):
+        return str(self._path)
+
+    def get_source_stamp(self):
+        return self._stamp
+
+    def get_disambiguator(self):
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        if not numba.config.CACHE_DIR or Path(py_file).parent != Path(__file__).parent:
+            return None
+        locator = cls(py_func, py_file)
+        locator.ensure_cache_path()
+        return locator
+
+
+caching.CacheImpl._locator_classes.insert(0, _ContentLocator)
+
+
+def twin(types: str, threads: int = BLOCK, per_item: int = 1):
+    """Pair a numba body with the CUDA kernel of the same name in the ``.cu`` file beside it.
+
+    Parameters
+    ----------
+    types
+        A dtype for each argument after ``n_items``, separated by spaces. A raw kernel would silently misread another
+        dtype, so it is refused. A scalar is cast.
+    threads
+        Threads of a CUDA block.
+    per_item
+        CUDA threads that share one item (1, or 32 for a warp an item).
+
+    Returns
+    -------
+    A function ``launch(n_items, *args)``: the arrays among the arguments choose which body runs.
+    """
+    dtypes = [np.dtype(t) for t in types.split()]
+
+    def pair(body):
+        on_cpu = numba.njit(parallel=True, cache=True)(body)  # never fastmath: both sides round alike
+        source = Path(body.__code__.co_filename).with_suffix(".cu")
+
+        @functools.wraps(body)
+        def launch(n_items, *args):
+            args = [_checked(body.__name__, a, t) for a, t in zip(args, dtypes, strict=True)]
+            if n_items == 0:
+                return
+            if backend.xp_of(*args) is np:
+                on_cpu(n_items, *args)
+                return
+            kernel = backend.module(source).get_function(body.__name__)
+            kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args))
+
+        launch.body = body
+        return launch
+
+    return pair
+
+
+def _checked(kernel: str, argument, dtype):
+    if getattr(argument, "shape", ()) == ():
+        return dtype.type(argument)
+    if argument.dtype != dtype or not argument.flags.c_contiguous:
+        raise TypeError(f"{kernel} takes contiguous {dtype} arrays; one of {argument.dtype}, contiguous={argument.flags.c_contiguous} came")
+    return argument

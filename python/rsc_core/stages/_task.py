@@ -1,0 +1,118 @@
+"""What every stage does around its work: record of the delta, seconds and memory, versions."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+from rsc_core import __version__, backend
+from rsc_core.io.delta import Delta, digest_of, write_delta
+from rsc_core.io.files import replaced
+
+
+class Task:
+    """One run of a stage.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage, for one sample ``"stage:sample"``.
+    output
+        The file that the stage makes. ``<output>.run.json`` beside it takes what differs from run to run: seconds and
+        memory of each step, device, host, versions.
+    parameters
+        What the result depends on, as the user gave it; kept in the record.
+    parents
+        Input files, kept in the record with their digests.
+    backend
+        ``"cpu"`` or ``"gpu"``; checked before anything is read.
+    seed
+        None for a stage without random numbers.
+    packages
+        Distributions whose versions the result depends on.
+    """
+
+    def __init__(self, stage, output, *, parameters=None, parents=(), backend_name="cpu", seed=None, packages=()):
+        backend.require(backend_name)
+        self.stage, self.output, self.backend = stage, Path(output), backend_name
+        self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
+            name: importlib.metadata.version(name) for name in sorted({"numpy", "anndata", *packages, *_device_packages(backend_name)})
+        }
+        self.record = {
+            "stage": stage,
+            "parameters": parameters or {},
+            "parents": {Path(parent).name: digest_of(parent) for parent in parents},
+            "backend": backend_name,
+            "seed": seed,
+            "versions": self.versions,
+        }
+        self._steps, self._started = [], time.perf_counter()
+
+    @contextlib.contextmanager
+    def step(self, name: str):
+        """Time a part of the stage; says on stderr that it began."""
+        print(f"{self.stage}: {name}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        yield
+        backend.synchronize()
+        self._steps.append({"step": name, "seconds": round(time.perf_counter() - start, 4), "peak_host_bytes": peak_host_bytes(), "device_bytes": backend.peak_device_bytes()})
+
+    def warn(self, cause: str, remedy: str) -> None:
+        """Say what a user should know although the work goes on; the report repeats it."""
+        print(f"warning: {cause}\nremedy: {remedy}", file=sys.stderr, flush=True)
+        self.record.setdefault("warnings", []).append(f"{cause} {remedy}")
+
+    def write(self, *, obs, **slots) -> None:
+        """Write the stage's delta and its side file."""
+        with self.step("write"):
+            write_delta(self.output, Delta(self.stage, obs, record=self.record, **slots))
+        self.finish()
+
+    def finish(self) -> None:
+        """Write the side file and ``versions.yml`` beside the output."""
+        run = {
+            "stage": self.stage,
+            "backend": self.backend,
+            "device": backend.device_name(self.backend),
+            "host": platform.node(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "process_seconds": round(process_seconds(), 4),
+            "seconds": round(time.perf_counter() - self._started, 4),
+            "peak_host_bytes": peak_host_bytes(),
+            "peak_device_bytes": backend.peak_device_bytes(),
+            "versions": self.versions,
+            "warnings": self.record.get("warnings", []),
+            "steps": self._steps,
+        }
+        with replaced(f"{self.output}.run.json") as temporary:
+            temporary.write_text(json.dumps(run, indent=1) + "\n")
+
+
+def peak_host_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def process_seconds() -> float:
+    """Seconds since this process started, imports included."""
+    started = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return float(Path("/proc/uptime").read_text().split()[0]) - started
+
+
+def _device_packages(name: str) -> list[str]:
+    if name == "cpu":
+        return []
+    return [d for d in ("cupy-cuda12x", "cupy-cuda13x") if _is_installed(d)]
+
+
+def _is_installed(distribution: str) -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return bool(importlib.metadata.version(distribution))
+    return False
