@@ -1,0 +1,40 @@
+"""Fixtures of all tests: the two backends, the real data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "rsc-flow" / "numba"))
+
+import pytest
+
+from rsc_core import backend
+
+DATA = Path(__file__).parent / "data"
+
+
+def _gpu_present():
+    try:
+        backend.require("gpu")
+    except backend.BackendUnavailable:
+        return False
+    return True
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def backend_name(request):
+    """Both backends in turn; the GPU where there is one."""
+    if request.param == "gpu" and not _gpu_present():
+        pytest.skip("no NVIDIA device on this machine: the GPU half of this test runs on the GPU machine")
+    return request.param
+
+
+@pytest.fixture
+def to_xp(backend_name):
+    """A function that moves arrays of the host to the backend under test."""
+    return lambda value: backend.to_device(value, backend_name)
+
+
+@pytest.fixture
+def data_dir():
+    """The folder with the real data sets."""
+    return DATA
