@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -159,9 +158,7 @@ def cuda_source(source: Path) -> str:
     CuPy's cache is keyed by the text alone: a change of an included header would not be seen.
     """
     lines = Path(source).read_text().splitlines()
-    return "\n".join(
-        (Path(source).parent / line.split('"')[1]).read_text() if line.startswith('#include "') else line for line in lines
-    )
+    return "\n".join((Path(source).parent / line.split('"')[1]).read_text() if line.startswith('#include "') else line for line in lines)
 
 
 def free_memory(backend: str) -> int:
@@ -204,8 +201,6 @@ def device_name(backend: str) -> str:
         import cupy
 
         return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"].decode()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cpuinfo = Path("/proc/cpuinfo")
-        models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
-    return models[0] if models else "CPU"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")

@@ -30,7 +30,9 @@ def tables_option(function):
 
 def backend_option(function):
     """``--backend``: cpu or gpu."""
-    return click.option("--backend", type=click.Choice(["cpu", "gpu"]), default="cpu", help="Where the work runs; never changed silently.")(function)
+    return click.option("--backend", type=click.Choice(["cpu", "gpu"]), default="cpu", help="Where the work runs; never changed silently.")(
+        function
+    )
 
 
 def seed_option(function):
@@ -56,10 +58,12 @@ def run(command) -> None:
     except MemoryError as error:
         if not _of_device(error):
             raise
-        _end(DeviceMemoryExhausted(
-            f"The device's memory is exhausted: {str(error).splitlines()[0]}.",
-            "The workflow retries with a smaller demand; else choose a GPU with more memory.",
-        ))
+        _end(
+            DeviceMemoryExhausted(
+                f"The device's memory is exhausted: {str(error).splitlines()[0]}.",
+                "The workflow retries with a smaller demand; else choose a GPU with more memory.",
+            )
+        )
 
 
 def _of_device(error: MemoryError) -> bool:

@@ -74,12 +74,16 @@ def read_delta(path) -> Delta:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             adata = ad.read_h5ad(path)
-        (stage, record), = adata.uns.pop("rsc_core").items()
+        ((stage, record),) = adata.uns.pop("rsc_core").items()
     except (OSError, KeyError, ValueError) as error:
-        raise InvalidInput(f"{path.name}: not a delta of a stage ({error}).", "Run the stage that makes it again (remove its work folder).") from error
+        raise InvalidInput(
+            f"{path.name}: not a delta of a stage ({error}).", "Run the stage that makes it again (remove its work folder)."
+        ) from error
     record = json.loads(record)
     if record["obs_digest"] != digest_of_names(adata.obs_names):
-        raise InvalidInput(f"{path.name}: its cells are not those that {stage} wrote.", "The file was changed after it was written: run its stage again.")
+        raise InvalidInput(
+            f"{path.name}: its cells are not those that {stage} wrote.", "The file was changed after it was written: run its stage again."
+        )
     slots = {slot: dict(getattr(adata, slot)) for slot in ("obsm", "varm", "obsp", "uns")}
     return Delta(stage, adata.obs, adata.var, **slots, record=record)
 

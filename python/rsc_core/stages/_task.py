@@ -62,7 +62,14 @@ class Task:
         start = time.perf_counter()
         yield
         backend.synchronize()
-        self._steps.append({"step": name, "seconds": round(time.perf_counter() - start, 4), "peak_host_bytes": peak_host_bytes(), "device_bytes": backend.peak_device_bytes()})
+        self._steps.append(
+            {
+                "step": name,
+                "seconds": round(time.perf_counter() - start, 4),
+                "peak_host_bytes": peak_host_bytes(),
+                "device_bytes": backend.peak_device_bytes(),
+            }
+        )
 
     def warn(self, cause: str, remedy: str) -> None:
         """Say what a user should know although the work goes on; the report repeats it."""
