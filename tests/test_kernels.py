@@ -43,11 +43,9 @@ def compiled(nvrtc, text, options):
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
 @pytest.mark.parametrize("chip", CHIPS)
-def test_compiles(nvrtc, source, chip):
-    code, log = compiled(
-        nvrtc, backend.cuda_source(source), [f"--gpu-architecture={chip}", *backend._NVRTC_OPTIONS, "--Werror=all-warnings"]
-    )
-    assert code == 0, log
+def test_compiles_without_a_warning(nvrtc, source, chip):
+    code, log = compiled(nvrtc, backend.cuda_source(source), [f"--gpu-architecture={chip}", *backend.NVRTC_OPTIONS])
+    assert code == 0 and "warning" not in log, log
 
 
 def test_a_broken_kernel_is_noticed(nvrtc):

@@ -18,7 +18,7 @@ from rsc_core.errors import BackendUnavailable
 
 BACKENDS = ("cpu", "gpu")
 # FMA contracts a*b+c with one rounding where the CPU twin rounds twice; without it both give the same bits.
-_NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
+NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def _is_device(array) -> bool:
@@ -149,7 +149,7 @@ def module(source: Path):
 def _module(source: Path, device: int):
     import cupy
 
-    return cupy.RawModule(code=cuda_source(source), options=_NVRTC_OPTIONS, backend="nvrtc")
+    return cupy.RawModule(code=cuda_source(source), options=NVRTC_OPTIONS, backend="nvrtc")
 
 
 def cuda_source(source: Path) -> str:

@@ -1,0 +1,103 @@
+"""The scripts in bin/: help, exit codes, and that starting one is cheap."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from rsc_core import cli
+from rsc_core.errors import BackendUnavailable, DeviceMemoryExhausted, InvalidInput
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "bin").glob("*.py"))
+STAGES = [
+    "ingest",
+    "qc",
+    "merge",
+    "preprocess",
+    "integrate",
+    "neighbors",
+    "embed",
+    "cluster",
+    "markers",
+    "activity",
+    "spatial",
+    "assemble",
+    "report",
+]
+
+
+def test_every_stage_has_its_script():
+    assert sorted(p.stem for p in SCRIPTS) == sorted(STAGES)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_help_is_cheap_and_complete(script):
+    """``--help`` names a default and imports neither NumPy nor anything that needs it."""
+    run = f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    code = f"import sys, runpy\nsys.argv = ['script', '--help']\ntry: {run}\nfinally: print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--output" in done.stdout and done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_a_script_holds_no_science(script):
+    assert len(script.read_text().splitlines()) <= 40
+    assert script.stat().st_mode & 0o111, f"{script.name} is not executable"
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's, which lives in its own module."""
+
+
+OutOfMemoryError.__module__ = "cupy.cuda.memory"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("a.h5ad: bad.", "Do this."), 65),
+        (BackendUnavailable("no GPU.", "Do this."), 69),
+        (DeviceMemoryExhausted("full.", "Do this."), 42),
+        (OutOfMemoryError("Out of memory allocating 8 bytes"), 42),
+        (MemoryError("std::bad_alloc: out_of_memory: CUDA error at: /x/y.hpp"), 42),
+    ],
+)
+def test_errors_become_exit_codes(capsys, monkeypatch, error, code):
+    @click.command()
+    def command():
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(command)
+    assert ended.value.code == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("error: ") and lines[1].startswith("remedy: ")
+
+
+def test_a_bug_prints_its_traceback(monkeypatch):
+    @click.command()
+    def command():
+        raise MemoryError  # of the host: no reason to retry on the device's account
+
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(MemoryError):
+        cli.run(command)
+
+
+def test_backend_that_is_not_there(tmp_path, monkeypatch, data_dir):
+    """On a machine without a device the gpu backend ends with 69 before anything is read or written."""
+    from rsc_core import backend
+
+    def absent():
+        raise RuntimeError("cudaErrorNoDevice")
+
+    fake = type(sys)("cupy")
+    fake.cuda = type("cuda", (), {"runtime": type("runtime", (), {"getDeviceCount": staticmethod(absent)})})
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    with pytest.raises(BackendUnavailable, match="no usable NVIDIA device") as raised:
+        backend.require("gpu")
+    assert raised.value.exit_code == 69
