@@ -1,0 +1,23 @@
+"""Sums of rows, and values divided by a factor of their row; ``normalize.cu`` holds the same for CUDA."""
+
+import numba
+import numpy as np
+
+from rsc_core.kernels.twin import twin
+
+
+@twin("int64 float32 float64", per_item=32)
+def row_sums(n_items, indptr, values, out):
+    for row in numba.prange(n_items):
+        total = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            total += values[k]
+        out[row] = total
+
+
+@twin("int64 float32 float64 int32 float32", per_item=32)
+def scale_rows(n_items, indptr, values, size_factor, take_log, out):
+    for row in numba.prange(n_items):
+        for k in range(indptr[row], indptr[row + 1]):
+            scaled = values[k] / size_factor[row]
+            out[k] = np.log1p(scaled) if take_log else scaled

@@ -1,0 +1,33 @@
+"""Builders of matrices and graphs with wanted properties, for all tests."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+
+def counts(n_cells, n_genes, *, seed=0, n_types=3, mean=0.5, empty_cell=None, empty_gene=None):
+    """Counts with structure: cell types, library sizes, genes of very different abundance; negative binomial.
+
+    Returns CSR float32 (n_cells, n_genes) with sorted int32 indices and no stored zeros.
+    """
+    rng = np.random.default_rng(seed)
+    abundance = mean * rng.lognormal(0, 1.5, n_genes)
+    profile = abundance * rng.lognormal(0, 1, (n_types, n_genes))
+    rate = profile[np.arange(n_cells) % n_types] * rng.lognormal(0, 0.5, (n_cells, 1))
+    values = rng.poisson(rng.gamma(2, rate / 2)).astype(np.float32)
+    if empty_cell is not None:
+        values[empty_cell] = 0
+    if empty_gene is not None:
+        values[:, empty_gene] = 0
+    return sp.csr_matrix(values)
+
+
+def annotated(matrix, **obs):
+    """An AnnData around a matrix: cells c0, c1, ..., genes g0, g1, ...; keyword arguments are columns of obs."""
+    n_cells, n_genes = matrix.shape
+    return ad.AnnData(
+        X=matrix,
+        obs=pd.DataFrame(obs, index=[f"c{i}" for i in range(n_cells)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]),
+    )
