@@ -24,6 +24,12 @@ def matrix(adata, layer: str | None = None):
     return adata.layers[layer]
 
 
+def csr(adata, layer: str | None = None):
+    """X or a layer as CSR on its own backend: as it is where it is CSR, converted where it is CSC or dense."""
+    stored = matrix(adata, layer)
+    return stored.tocsr() if hasattr(stored, "tocsr") else backend.sparse_of(backend.xp_of(stored)).csr_matrix(stored)
+
+
 def load(store: CountsStore, backend_name: str, rows=None) -> ad.AnnData:
     """A counts store as an AnnData: X on the backend, everything else on the host.
 

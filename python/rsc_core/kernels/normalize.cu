@@ -1,10 +1,12 @@
 // One warp owns one row, so that loads of its values are coalesced.
 #include "device.cuh"
 
+__device__ __forceinline__ i64 warp_item() { return (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32; }
+
 // Lanes add every 32nd value in order, then by a tree: the same bits every run, and those of the CPU where the sums are
 // integers below 2^53, as with counts.
 extern "C" __global__ void row_sums(i64 n_items, const i64* indptr, const float* values, double* out) {
-    const i64 row = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const i64 row = warp_item();
     const int lane = threadIdx.x % 32;
     if (row >= n_items) return;
     double total = 0;
@@ -15,7 +17,7 @@ extern "C" __global__ void row_sums(i64 n_items, const i64* indptr, const float*
 
 extern "C" __global__ void scale_rows(i64 n_items, const i64* indptr, const float* values, const double* size_factor, int take_log,
                                       float* out) {
-    const i64 row = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const i64 row = warp_item();
     if (row >= n_items) return;
     for (i64 k = indptr[row] + threadIdx.x % 32; k < indptr[row + 1]; k += 32) {
         const double scaled = values[k] / size_factor[row];

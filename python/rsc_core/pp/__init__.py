@@ -1,5 +1,6 @@
 """Preprocessing: scanpy's names and signatures, on the backend of the arrays."""
 
 from rsc_core.pp._normalize import log1p, normalize_total
+from rsc_core.pp._qc import calculate_qc_metrics
 
-__all__ = ["log1p", "normalize_total"]
+__all__ = ["calculate_qc_metrics", "log1p", "normalize_total"]

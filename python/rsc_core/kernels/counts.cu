@@ -1,0 +1,83 @@
+// One warp owns one cell, so that loads of its values are coalesced. Sums are integers: atomics give the same in any order.
+#include "device.cuh"
+
+__device__ __forceinline__ void add(i64* sum, i64 count) { atomicAdd((u64*)sum, (u64)count); }
+
+__device__ __forceinline__ i64 warp_item() { return (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32; }
+
+extern "C" __global__ void cell_and_gene_sums(i64 n_items, const i64* indptr, const int* indices, const float* values, const int* gene_class,
+                                              i64 n_genes, i64 n_classes, i64 n_copies, i64* cell_total, i64* cell_genes, i64* cell_class,
+                                              i64* cell_wrong, i64* gene_total, i64* gene_cells) {
+    const i64 cell = warp_item();
+    if (cell >= n_items) return;
+    const i64 copy = cell % n_copies * n_genes;
+    i64 sum = 0, found = 0, wrong = 0;
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32) {
+        const i64 gene = indices[k], count = (i64)values[k];
+        if ((float)count != values[k] || count < 0) ++wrong;
+        if (count != 0) {
+            sum += count;
+            ++found;
+            add(gene_total + copy + gene, count);
+            add(gene_cells + copy + gene, 1);
+            for (i64 c = 0; c < n_classes && gene_class[gene] != 0; ++c)
+                if (gene_class[gene] >> c & 1) add(cell_class + cell * n_classes + c, count);
+        }
+    }
+    if (sum != 0) add(cell_total + cell, sum);
+    if (found != 0) add(cell_genes + cell, found);
+    if (wrong != 0) add(cell_wrong + cell, wrong);
+}
+
+extern "C" __global__ void gene_moments(i64 n_items, const i64* rows, const i64* indptr, const int* indices, const float* values,
+                                        const double* clip, i64 n_genes, i64 n_copies, i64* total, i64* squares, i64* above) {
+    const i64 item = warp_item();
+    if (item >= n_items) return;
+    const i64 copy = item % n_copies * n_genes;
+    for (i64 k = indptr[rows[item]] + threadIdx.x % 32; k < indptr[rows[item] + 1]; k += 32) {
+        const i64 gene = indices[k], count = (i64)values[k];
+        if (values[k] > clip[gene]) {
+            add(above + copy + gene, 1);
+        } else {
+            add(total + copy + gene, count);
+            add(squares + copy + gene, count * count);
+        }
+    }
+}
+
+extern "C" __global__ void chosen_sizes(i64 n_items, const i64* indptr, const int* indices, const int* column, i64* size) {
+    const i64 row = warp_item();
+    if (row >= n_items) return;
+    int found = 0;
+    for (i64 k = indptr[row] + threadIdx.x % 32; k < indptr[row + 1]; k += 32) found += column[indices[k]] >= 0;
+    for (int step = 16; step > 0; step /= 2) found += __shfl_down_sync(0xffffffffu, found, step);
+    if (threadIdx.x % 32 == 0) size[row] = found;
+}
+
+// 32 neighbours at a time: a lane's place is the number of chosen ones before it, so that the order stays.
+extern "C" __global__ void chosen_values(i64 n_items, const i64* indptr, const int* indices, const float* values, const int* column,
+                                         const i64* new_indptr, int* new_indices, float* new_values) {
+    const i64 row = warp_item();
+    if (row >= n_items) return;
+    const int lane = threadIdx.x % 32;
+    i64 to = new_indptr[row];
+    for (i64 start = indptr[row]; start < indptr[row + 1]; start += 32) {
+        const i64 k = start + lane;
+        const bool chosen = k < indptr[row + 1] && column[indices[k]] >= 0;
+        const unsigned others = __ballot_sync(0xffffffffu, chosen);
+        if (chosen) {
+            const i64 place = to + __popc(others & ((1u << lane) - 1));
+            new_indices[place] = column[indices[k]];
+            new_values[place] = values[k];
+        }
+        to += __popc(others);
+    }
+}
+
+extern "C" __global__ void dense_rows(i64 n_items, i64 first, const i64* indptr, const int* indices, const float* values, i64 n_columns,
+                                      double* out) {
+    const i64 item = warp_item();
+    if (item >= n_items) return;
+    for (i64 k = indptr[first + item] + threadIdx.x % 32; k < indptr[first + item + 1]; k += 32)
+        out[item * n_columns + indices[k]] = values[k];
+}

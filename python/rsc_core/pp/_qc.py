@@ -1,0 +1,108 @@
+"""Quality of cells and genes, from one pass over the counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from rsc_core import backend, data
+from rsc_core.kernels import counts as kernels
+
+COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
+
+
+def calculate_qc_metrics(adata, *, qc_vars=(), layer=None, log1p=True, inplace=False):
+    """Totals and numbers of expressed genes of each cell, and the same of each gene.
+
+    Parameters
+    ----------
+    adata
+        AnnData; X or the layer holds counts (cells, genes), CSR, CSC or dense.
+    qc_vars
+        Boolean columns of var (at most 31): for each the total of these genes and its share in percent.
+    layer
+        Layer to use instead of X.
+    log1p
+        Add log(1 + x) of the totals and numbers.
+    inplace
+        Add the columns to obs and var instead of returning them.
+
+    Returns
+    -------
+    Tables of cells and of genes with scanpy's column names; None when ``inplace``. Numbers of cells and genes are int64,
+    all else float64 from exact int64 sums: equal on CPU and GPU, equal to scanpy's where its float32 sums are exact.
+    A cell without counts has shares NaN, as in scanpy.
+
+    Raises
+    ------
+    ValueError
+        When a value is negative or not a whole number; names the cell.
+    """
+    qc_vars = [qc_vars] if isinstance(qc_vars, str) else list(qc_vars)
+    missing = [name for name in qc_vars if name not in adata.var]
+    if missing:
+        raise KeyError(f"qc_vars: var has no column {missing[0]!r}; it has {list(adata.var)}")
+    if len(qc_vars) > 31:
+        raise ValueError(f"qc_vars: {len(qc_vars)} columns came; at most 31 are possible")
+    gene_class = np.zeros(adata.n_vars, dtype=np.int32)
+    for i, name in enumerate(qc_vars):
+        gene_class |= adata.var[name].to_numpy().astype(np.int32) << np.int32(i)
+    sums = count_sums(data.csr(adata, layer), gene_class, len(qc_vars))
+    wrong = np.flatnonzero(sums["cell_wrong"])
+    if wrong.size:
+        raise ValueError(
+            f"cell {adata.obs_names[wrong[0]]!r} has values that are negative or not whole ({wrong.size} such cells); counts are needed"
+        )
+    cells, genes = _cell_table(sums, qc_vars, adata.obs_names, log1p), _gene_table(sums, adata.n_obs, adata.var_names, log1p)
+    if not inplace:
+        return cells, genes
+    adata.obs[cells.columns] = cells
+    adata.var[genes.columns] = genes
+    return None
+
+
+def count_sums(counts, gene_class, n_classes: int) -> dict[str, np.ndarray]:
+    """The sums that the metrics are made of.
+
+    Parameters
+    ----------
+    counts
+        CSR (cells, genes).
+    gene_class
+        int32 (genes,) of the host: bit i is set for the genes of class i.
+    n_classes
+        Number of classes.
+
+    Returns
+    -------
+    int64 arrays of the host: ``cell_total``, ``cell_genes`` (expressed), ``cell_wrong`` (values that are no counts),
+    each (cells,), ``cell_class`` (cells, classes), ``gene_total`` and ``gene_cells`` (expressing), each (genes,).
+    """
+    indptr, indices, values = backend.csr_parts(counts, np.float32)
+    xp, (n_cells, n_genes) = backend.xp_of(values), counts.shape
+    shapes = {"cell_total": n_cells, "cell_genes": n_cells, "cell_class": (n_cells, n_classes), "cell_wrong": n_cells}
+    shapes |= {"gene_total": (COPIES, n_genes), "gene_cells": (COPIES, n_genes)}
+    sums = {name: xp.zeros(shape, dtype=np.int64) for name, shape in shapes.items()}
+    kernels.cell_and_gene_sums(n_cells, indptr, indices, values, xp.asarray(gene_class), n_genes, n_classes, COPIES, *sums.values())
+    sums = {name: backend.to_host(value) for name, value in sums.items()}
+    return sums | {name: sums[name].sum(axis=0) for name in ("gene_total", "gene_cells")}
+
+
+def _cell_table(sums, qc_vars, names, log1p: bool) -> pd.DataFrame:
+    total = sums["cell_total"].astype(np.float64)
+    table = {"n_genes_by_counts": sums["cell_genes"], "total_counts": total}
+    table |= {f"total_counts_{name}": sums["cell_class"][:, i].astype(np.float64) for i, name in enumerate(qc_vars)}
+    if log1p:
+        table = {key: value for name, column in table.items() for key, value in ((name, column), (f"log1p_{name}", np.log1p(column)))}
+    with np.errstate(invalid="ignore"):
+        table |= {f"pct_counts_{name}": table[f"total_counts_{name}"] / total * 100 for name in qc_vars}
+    return pd.DataFrame(table, index=names)
+
+
+def _gene_table(sums, n_cells: int, names, log1p: bool) -> pd.DataFrame:
+    total, cells = sums["gene_total"].astype(np.float64), sums["gene_cells"]
+    table = {"n_cells_by_counts": cells, "mean_counts": total / n_cells}
+    table |= {"pct_dropout_by_counts": (1 - cells / n_cells) * 100, "total_counts": total}
+    if log1p:
+        table |= {"log1p_mean_counts": np.log1p(table["mean_counts"]), "log1p_total_counts": np.log1p(total)}
+    return pd.DataFrame(table, index=names)
