@@ -13,3 +13,23 @@ __device__ __forceinline__ u64 random_bits(u64 seed, u64 purpose, u64 index) {
     const u64 key = mix64(seed + golden * (purpose + 1));
     return mix64(key + golden * (index + 1));
 }
+
+__device__ __forceinline__ double exp_double(double x) {
+    if (x > 709.8) return 1.0 / 0.0;
+    if (x < -745.2) return 0.0;
+    const double n = floor(x * 1.4426950408889634 + 0.5);
+    const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    double p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    return ldexp(1.0 + (r + (r * r) * p), (int)n);
+}
