@@ -41,7 +41,10 @@ def squared_distances(n_items, x, n_dims, candidates, first_cell, n_candidates, 
 
 @twin("int64 float64 int64 int64 int64 int64 float64 float64")
 def nearest_candidates(n_items, candidates, distance, first_cell, n_candidates, n_nearest, nearest, nearest_distance, farthest):
-    """The ``n_nearest`` candidates of each cell in the order of (distance, index), without the cell itself; the farthest candidate's distance."""
+    """The ``n_nearest`` candidates of each cell in the order of (distance, index), without the cell itself.
+
+    ``farthest`` takes the largest distance among all candidates.
+    """
     for item in numba.prange(n_items):
         filled, farthest[item] = 0, 0.0
         for c in range(n_candidates):
@@ -50,7 +53,7 @@ def nearest_candidates(n_items, candidates, distance, first_cell, n_candidates, 
             if other == first_cell + item:
                 continue
             place = filled
-            while place > 0 and (d < nearest_distance[item, place - 1] or (d == nearest_distance[item, place - 1] and other < nearest[item, place - 1])):
+            while place > 0 and (d, other) < (nearest_distance[item, place - 1], nearest[item, place - 1]):
                 place -= 1
             if place >= n_nearest:
                 continue

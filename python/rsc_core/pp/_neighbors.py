@@ -116,7 +116,7 @@ def check_finite(x, name: str) -> None:
     xp = backend.xp_of(x)
     rows = np.flatnonzero(~backend.to_host(xp.isfinite(x)).all(axis=1))
     if rows.size:
-        raise ValueError(f"{name} has NaN or infinite values in row {rows[0]} ({rows.size} rows in all); remove these cells or recompute it")
+        raise ValueError(f"{name} has NaN or infinite values in row {rows[0]} ({rows.size} rows in all); remove these cells")
 
 
 def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
@@ -152,7 +152,8 @@ def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
         candidates = search(centred[here])
         exact = xp.empty(candidates.shape)
         kernels.squared_distances(candidates.size, x, n_dims, candidates, start, n_candidates, exact)
-        kernels.nearest_candidates(len(candidates), candidates, exact, start, n_candidates, n_nearest, nearest[here], square[here], farthest[here])
+        out = nearest[here], square[here], farthest[here]
+        kernels.nearest_candidates(len(candidates), candidates, exact, start, n_candidates, n_nearest, *out)
     if n_candidates < n_cells:
         # |float32 - exact| of a squared distance is below unit * (|x| + |y|)^2, and |y| <= |x| + distance.
         unit = 2 * (n_dims + 8) * 2.0**-24
