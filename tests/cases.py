@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from rsc_core.io.store import smallest_count_dtype, write_store
+
 
 def counts(n_cells, n_genes, *, seed=0, n_types=3, mean=0.5, empty_cell=None, empty_gene=None):
     """Counts with structure: cell types, library sizes, genes of very different abundance; negative binomial.
@@ -30,4 +32,20 @@ def annotated(matrix, **obs):
         X=matrix,
         obs=pd.DataFrame(obs, index=[f"c{i}" for i in range(n_cells)]),
         var=pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]),
+    )
+
+
+def store(path, matrix, sample, *, genes=None, cells=None, var=None, obsm=None, **obs):
+    """Write a matrix as the counts store of a sample, as INGEST does."""
+    n_cells, n_genes = matrix.shape
+    cells = [f"c{i}" for i in range(n_cells)] if cells is None else cells
+    genes = [f"g{i}" for i in range(n_genes)] if genes is None else genes
+    write_store(
+        path,
+        [matrix],
+        nnz=matrix.nnz,
+        count_dtype=smallest_count_dtype(int(matrix.data.max(initial=0))),
+        obs=pd.DataFrame({**obs, "sample": pd.Categorical([sample] * n_cells)}, index=pd.Index(cells, dtype=object)),
+        var=pd.DataFrame(var or {}, index=pd.Index(genes, dtype=object)),
+        obsm=obsm,
     )

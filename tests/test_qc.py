@@ -1,5 +1,7 @@
 """calculate_qc_metrics against scanpy; the QC stage: thresholds, reasons, warnings."""
 
+import json
+
 import cases
 import numpy as np
 import pandas as pd
@@ -7,7 +9,10 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import read_delta
 from rsc_core.pp import calculate_qc_metrics
+from rsc_core.stages import qc
 
 
 def classes(n_genes):
@@ -62,3 +67,87 @@ def test_values_that_are_no_counts_are_named(to_xp, value):
 def test_unknown_class_is_named(to_xp):
     with pytest.raises(KeyError, match="no column 'mito'"):
         calculate_qc_metrics(cases.annotated(to_xp(cases.counts(5, 5))), qc_vars=["mito"])
+
+
+# ---- the stage
+
+
+def sample(tmp_path, matrix, genes=None, **thresholds):
+    """Run QC on a matrix; returns the delta and the warnings."""
+    path, output = tmp_path / "s.store.h5ad", tmp_path / "s.qc.h5ad"
+    cases.store(path, matrix, "s", genes=genes)
+    qc.run(store=path, sample="s", output=output, **thresholds)
+    return read_delta(output), json.loads((tmp_path / "s.qc.h5ad.run.json").read_text())["warnings"]
+
+
+OFF = {"min_counts": 0, "min_genes": 0, "max_mito_percent": 100, "nmads": 0}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "value", "metric", "fails"),
+    [
+        ("min_counts", 40, "total_counts", lambda x: x < 40),
+        ("max_counts", 40, "total_counts", lambda x: x > 40),
+        ("min_genes", 12, "n_genes_by_counts", lambda x: x < 12),
+        ("max_genes", 12, "n_genes_by_counts", lambda x: x > 12),
+        ("max_mito_percent", 5, "pct_counts_mt", lambda x: x > 5),
+    ],
+)
+def test_each_threshold_alone(tmp_path, threshold, value, metric, fails):
+    genes = [f"mt-{i}" if i % 5 == 0 else f"g{i}" for i in range(40)]
+    delta, _ = sample(tmp_path, cases.counts(100, 40, mean=0.5), genes, **(OFF | {threshold: value}))
+    wanted = fails(delta.obs[metric]) & (delta.obs["total_counts"] > 0)
+    assert 0 < wanted.sum() < 100
+    np.testing.assert_array_equal(delta.obs["qc_reason"] == threshold, wanted)
+    np.testing.assert_array_equal(delta.obs["passes_qc"], delta.obs["qc_reason"] == "")
+    assert value in delta.uns["qc_thresholds"][metric].values()
+
+
+def test_mads_are_those_of_scipy(tmp_path):
+    from scipy.stats import median_abs_deviation
+
+    delta, _ = sample(tmp_path, cases.counts(400, 60, mean=0.5), **(OFF | {"nmads": 1.5}))
+    for metric in ("log1p_total_counts", "log1p_n_genes_by_counts"):
+        values = delta.obs[metric][delta.obs["total_counts"] > 0]
+        reach = 1.5 * median_abs_deviation(values, scale="normal")
+        assert delta.uns["qc_thresholds"][metric]["lower"] == pytest.approx(values.median() - reach, rel=1e-14)
+        assert delta.uns["qc_thresholds"][metric]["upper"] == pytest.approx(values.median() + reach, rel=1e-14)
+    assert set(delta.obs["qc_reason"]) >= {"", "mad_log1p_total_counts"}
+
+
+def test_a_metric_without_spread_has_no_limit(tmp_path):
+    counts = np.ones((20, 30), dtype=np.float32)
+    counts[0, 0] = 50
+    delta, _ = sample(tmp_path, sp.csr_matrix(counts), min_genes=1)
+    assert delta.obs["passes_qc"].all() and np.isnan(delta.uns["qc_thresholds"]["log1p_total_counts"]["upper"])
+
+
+def test_a_cell_without_counts_is_always_removed(tmp_path):
+    delta, warnings = sample(tmp_path, cases.counts(30, 40, mean=2, empty_cell=[4, 7]), **OFF)
+    assert delta.obs["qc_reason"].iloc[[4, 7]].tolist() == ["no_counts"] * 2 and delta.obs["passes_qc"].sum() == 28
+    assert any("sample s: 2 of 30 cells have no counts" in text and "'c4'" in text for text in warnings)
+
+
+def test_all_cells_removed_is_a_warning(tmp_path):
+    delta, warnings = sample(tmp_path, cases.counts(30, 40), min_genes=1000)
+    assert not delta.obs["passes_qc"].any()
+    assert any("all 30 cells fail QC (most often: min_genes)" in text for text in warnings)
+
+
+def test_families_ignore_case_and_spare_bpg():
+    table = qc.gene_families(["mt-Co1", "MT-ND1", "Rpl3", "RPS6", "HBA1", "Hbb-bs", "HBP1", "MTOR"], ["MT-"], ["RPS", "RPL"], "^HB[^P]")
+    assert table["mt"].tolist() == [True, True] + [False] * 6
+    assert table["ribo"].tolist() == [False, False, True, True] + [False] * 4
+    assert table["hb"].tolist() == [False] * 4 + [True, True, False, False]
+
+
+def test_a_broken_pattern_is_named():
+    with pytest.raises(InvalidInput, match="hb_pattern"):
+        qc.gene_families(["a"], [], [], "HB[")
+
+
+def test_two_runs_give_the_same_bytes(tmp_path):
+    cases.store(tmp_path / "s.store.h5ad", cases.counts(50, 40), "s")
+    for output in ("a.h5ad", "b.h5ad"):
+        qc.run(store=tmp_path / "s.store.h5ad", sample="s", output=tmp_path / output)
+    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
