@@ -16,7 +16,8 @@ def pancreas():
     """Three libraries, merged, with 50 principal components."""
     import scanpy as sc
 
-    adata = ad.concat({i: ad.read_h5ad(Path(__file__).parent / "data" / f"pancreas_lib{i}.h5ad") for i in (1, 2, 3)}, label="sample", index_unique="-")
+    libraries = {i: ad.read_h5ad(Path(__file__).parent / "data" / f"pancreas_lib{i}.h5ad") for i in (1, 2, 3)}
+    adata = ad.concat(libraries, label="sample", index_unique="-")
     sc.pp.filter_genes(adata, min_cells=3)
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)

@@ -51,3 +51,43 @@ def load(store: CountsStore, backend_name: str, rows=None) -> ad.AnnData:
         counts, obs, obsm = counts[rows], obs.iloc[rows], {key: value[rows] for key, value in obsm.items()}
     counts = counts.astype(np.float32)
     return ad.AnnData(X=backend.to_device(counts, backend_name), obs=obs, var=store.var, obsm=obsm)
+
+
+def default_representation(adata) -> str:
+    """``X_pca`` if there, ``X`` for at most 50 genes, else an error that says what to run."""
+    if "X_pca" in adata.obsm:
+        return "X_pca"
+    if adata.X is not None and adata.n_vars <= 50:
+        return "X"
+    raise ValueError("there is no obsm['X_pca']; run pp.pca first or name a representation with use_rep")
+
+
+def representation(adata, use_rep: str, n_pcs: int | None = None):
+    """A representation as stored: (cells, dimensions), the first ``n_pcs`` columns."""
+    if use_rep != "X" and use_rep not in adata.obsm:
+        raise KeyError(f"there is no obsm[{use_rep!r}]; obsm has {sorted(adata.obsm)}")
+    x = adata.X if use_rep == "X" else adata.obsm[use_rep]
+    x = x.toarray() if hasattr(x, "toarray") else x
+    if n_pcs and n_pcs > x.shape[1]:
+        raise ValueError(f"n_pcs is {n_pcs}, but {use_rep} has {x.shape[1]} columns")
+    return x[:, :n_pcs] if n_pcs else x
+
+
+def check_finite(x, name: str) -> None:
+    """Raise ValueError that names the first row with a value that is not finite."""
+    xp = backend.xp_of(x)
+    rows = np.flatnonzero(~backend.to_host(xp.isfinite(x)).all(axis=1))
+    if rows.size:
+        raise ValueError(f"{name} has NaN or infinite values in row {rows[0]} ({rows.size} rows in all); remove these cells")
+
+
+def connectivities(adata, neighbors_key: str | None = None, obsp: str | None = None):
+    """The graph (CSR, cells x cells) and its entry of uns; ``obsp`` names a graph without an entry."""
+    key = neighbors_key or "neighbors"
+    entry = {} if obsp else adata.uns.get(key)
+    if entry is None:
+        raise KeyError(f"there is no uns[{key!r}]; run pp.neighbors first")
+    slot = obsp or entry["connectivities_key"]
+    if slot not in adata.obsp:
+        raise KeyError(f"there is no obsp[{slot!r}]; obsp has {sorted(adata.obsp)}")
+    return adata.obsp[slot], entry

@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from rsc_core import backend, rng
-from rsc_core.pp._neighbors import check_finite
+from rsc_core import backend, data, rng
 
 KMEANS_CELLS = 5_000  # cells that the first centroids are sought among; the result depends on it
 KMEANS_STARTS = 10  # of one start, one seed in two ends in another optimum
@@ -94,7 +93,7 @@ def harmony_integrate(
         raise ValueError(f"sigma={sigma} must be at least 0.01, lamb={lamb} above 0, block_size={block_size} in (0, 1]")
     z = adata.obsm[basis]
     batch = batch_codes(adata.obs, key)
-    check_finite(z, f"obsm[{basis!r}]")
+    data.check_finite(z, f"obsm[{basis!r}]")
     params = {"key": key, "basis": basis, "theta": theta, "sigma": sigma, "lamb": lamb, "tau": tau, "random_state": random_state}
     if batch.max() == 0:
         adata.obsm[adjusted_basis] = z.copy()

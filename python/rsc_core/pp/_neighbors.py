@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from rsc_core import backend
+from rsc_core import backend, data
 from rsc_core.kernels import graph as kernels
 
 SURPLUS = 16  # candidates beyond the neighbours asked for, so that float32's rounding seldom leaves one out
@@ -70,8 +70,8 @@ def neighbors(adata, n_neighbors=15, *, n_pcs=None, use_rep=None, metric="euclid
         raise ValueError(f"method is {method!r}; it must be one of {METHODS}")
     if n_neighbors < 2:
         raise ValueError(f"n_neighbors is {n_neighbors}; it counts the cell itself and must be at least 2")
-    use_rep = use_rep or default_representation(adata)
-    x = representation(adata, use_rep, n_pcs)
+    use_rep = use_rep or data.default_representation(adata)
+    x = data.representation(adata, use_rep, n_pcs)
     n_cells = x.shape[0]
     if n_cells < 3:
         raise ValueError(f"there are {n_cells} cells; a neighbour graph needs at least 3")
@@ -91,34 +91,6 @@ def neighbors(adata, n_neighbors=15, *, n_pcs=None, use_rep=None, metric="euclid
     }
 
 
-def default_representation(adata) -> str:
-    """``X_pca`` if there, ``X`` for at most 50 genes, else an error that says what to run."""
-    if "X_pca" in adata.obsm:
-        return "X_pca"
-    if adata.X is not None and adata.n_vars <= 50:
-        return "X"
-    raise ValueError("there is no obsm['X_pca']; run pp.pca first or name a representation with use_rep")
-
-
-def representation(adata, use_rep: str, n_pcs: int | None = None):
-    """A representation as stored: (cells, dimensions), the first ``n_pcs`` columns."""
-    if use_rep != "X" and use_rep not in adata.obsm:
-        raise KeyError(f"there is no obsm[{use_rep!r}]; obsm has {sorted(adata.obsm)}")
-    x = adata.X if use_rep == "X" else adata.obsm[use_rep]
-    x = x.toarray() if hasattr(x, "toarray") else x
-    if n_pcs and n_pcs > x.shape[1]:
-        raise ValueError(f"n_pcs is {n_pcs}, but {use_rep} has {x.shape[1]} columns")
-    return x[:, :n_pcs] if n_pcs else x
-
-
-def check_finite(x, name: str) -> None:
-    """Raise ValueError that names the first row with a value that is not finite."""
-    xp = backend.xp_of(x)
-    rows = np.flatnonzero(~backend.to_host(xp.isfinite(x)).all(axis=1))
-    if rows.size:
-        raise ValueError(f"{name} has NaN or infinite values in row {rows[0]} ({rows.size} rows in all); remove these cells")
-
-
 def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
     """The exact nearest other cells of each cell.
 
@@ -135,7 +107,7 @@ def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
     distance : float64 (cells, n_nearest)
     """
     xp = backend.xp_of(x)
-    check_finite(x, "the representation")
+    data.check_finite(x, "the representation")
     x = xp.ascontiguousarray(x, dtype=xp.float64)
     n_cells, n_dims = x.shape
     if metric == "cosine":

@@ -36,14 +36,16 @@ class Task:
     seed
         None for a stage without random numbers.
     packages
-        Distributions whose versions the result depends on.
+        Distributions whose versions the result depends on; those that are not installed are passed over.
     """
 
     def __init__(self, stage, output, *, parameters=None, parents=(), backend_name="cpu", seed=None, packages=()):
         backend.require(backend_name)
         self.stage, self.output, self.backend = stage, Path(output), backend_name
         self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
-            name: importlib.metadata.version(name) for name in sorted({"numpy", "anndata", *packages, *_device_packages(backend_name)})
+            name: importlib.metadata.version(name)
+            for name in sorted({"numpy", "anndata", *packages, *_device_packages(backend_name)})
+            if _is_installed(name)
         }
         self.record = {
             "stage": stage,

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Find communities of the neighbour graph."""
+
+import click
+
+from rsc_core import cli
+
+
+def numbers(context, parameter, value):
+    """``a,b`` as numbers above 0."""
+    try:
+        found = [float(item) for item in value.split(",") if item]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers") from error
+    if not found or min(found) <= 0:
+        raise click.BadParameter(f"{value!r} must be numbers above 0")
+    return found
+
+
+@cli.script
+@click.option("--neighbors", required=True, type=cli.existing_file, help="Delta of NEIGHBORS.")
+@cli.output_option("Delta (.h5ad)")
+@cli.backend_option
+@cli.seed_option
+@click.option("--resolutions", default="1.0", callback=numbers, help="Resolutions above 0, separated by commas.")
+def cluster(**options):
+    """Find communities of the neighbour graph."""
+    from rsc_core.stages.cluster import run
+
+    run(**options)
+
+
+if __name__ == "__main__":
+    cli.run(cluster)

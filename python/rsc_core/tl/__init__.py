@@ -1,0 +1,6 @@
+"""Tools: scanpy's names and signatures, on the backend of the arrays."""
+
+from rsc_core.tl._leiden import leiden
+from rsc_core.tl._umap import umap
+
+__all__ = ["leiden", "umap"]
