@@ -56,6 +56,12 @@ def run(*, store, output, backend="cpu", seed=0, target_sum=0.0, n_top_genes=200
             table = highly_variable_genes(adata, n_top_genes=n_top_genes, batch_key=batch_key or None, inplace=False)
         except ValueError as error:
             raise InvalidInput(f"highly variable genes: {error}.", "Check that the samples hold cells that differ.") from error
+    seen = int((table["means"] > 0).sum())
+    if seen < MIN_GENES:
+        raise InvalidInput(
+            f"{seen} of {adata.n_vars} genes have counts; {MIN_GENES} are needed.",
+            "Lower min_cells, use join outer, or check that the file holds the whole expression matrix.",
+        )
     chosen = np.flatnonzero(table["highly_variable"])
     most = min(adata.n_obs, chosen.size) - 1
     if n_comps > most:
@@ -95,12 +101,6 @@ class _warnings_of:
 def _check(adata, batch_key: str) -> None:
     if adata.n_obs < MIN_CELLS:
         raise InvalidInput(f"{adata.n_obs} cells came; {MIN_CELLS} are needed.", "Loosen the QC thresholds, or add samples.")
-    seen = np.unique(backends.to_host(adata.X.indices)).size
-    if seen < MIN_GENES:
-        raise InvalidInput(
-            f"{seen} of {adata.n_vars} genes have counts; {MIN_GENES} are needed.",
-            "Lower min_cells, use join outer, or check that the file holds the whole expression matrix.",
-        )
     if batch_key and batch_key not in adata.obs:
         raise InvalidInput(
             f"batch_key {batch_key!r}: no such column; the cells have {', '.join(adata.obs)}.",
