@@ -1,6 +1,8 @@
 """Leiden against igraph as scanpy calls it, the order of labels, the metrics of partitions, and the CLUSTER stage."""
 
 import json
+import runpy
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -14,6 +16,7 @@ from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._neighbors import neighbors
 from rsc_core.tl._leiden import leiden, ordered_labels
 
+BIN = Path(__file__).parents[1] / "bin"
 SIZES = (300, 200, 120, 120)
 
 
@@ -111,8 +114,7 @@ def test_what_cannot_be_used_is_refused(to_xp):
 
 
 def test_the_stage_writes_each_resolution(tmp_path, backend_name):
-    from bin.cluster import cluster
-
+    cluster = runpy.run_path(str(BIN / "cluster.py"))["cluster"]
     adata = clustered_graph(lambda a: a, blobs()[0])
     graph, found = tmp_path / "neighbors.h5ad", tmp_path / "cluster.h5ad"
     write_delta(graph, Delta("neighbors", adata.obs, obsp=dict(adata.obsp), uns=dict(adata.uns)))

@@ -1,15 +1,22 @@
 """UMAP against scanpy's call of umap-learn, its quality on real cells, and the stages from PCA to the drawing."""
 
+import runpy
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from click.testing import CliRunner
 
 from rsc_core import backend, metrics
 from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.io.store import write_store
 from rsc_core.pp._neighbors import neighbors
 from rsc_core.tl._umap import fit_ab, umap
+
+BIN = Path(__file__).parents[1] / "bin"
 
 
 def blobs(n_cells, seed=0):
@@ -87,34 +94,27 @@ def test_what_cannot_be_used_is_refused(to_xp):
 
 
 def test_the_stages_from_components_to_drawing(tmp_path, backend_name):
-    from bin.embed import embed
-    from bin.integrate import integrate
-    from bin.neighbors import neighbors as script_neighbors
-
-    from rsc_core.io.store import write_store
-
     x, files = blobs(90), {name: str(tmp_path / f"{name}.h5ad") for name in ("store", "preprocess", "integrate", "neighbors", "embed")}
     obs = pd.DataFrame({"sample": pd.Categorical(np.array(["a", "b"])[np.arange(90) % 2])}, index=[f"c{i}" for i in range(90)])
-    import scipy.sparse as sp
-
     counts = sp.csr_matrix(np.ones((90, 3), dtype=np.uint16))
     write_store(files["store"], [counts], nnz=270, count_dtype=np.uint16, obs=obs, var=pd.DataFrame(index=["g1", "g2", "g3"]))
     write_delta(files["preprocess"], Delta("preprocess", obs[[]], obsm={"X_pca": x}))
 
-    def call(command, output, **inputs):
+    def call(stage, **inputs):
         options = [part for name, value in inputs.items() for part in (f"--{name}", files.get(value, value))]
-        result = CliRunner().invoke(command, [*options, "--output", files[output], "--backend", backend_name], catch_exceptions=False)
+        command = runpy.run_path(str(BIN / f"{stage}.py"))[stage]
+        result = CliRunner().invoke(command, [*options, "--output", files[stage], "--backend", backend_name], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        return read_delta(files[output])
+        return read_delta(files[stage])
 
-    assert call(integrate, "integrate", store="store", preprocess="preprocess").obsm["X_pca_harmony"].shape == x.shape
-    graph = call(script_neighbors, "neighbors", representation="integrate")
+    assert call("integrate", store="store", preprocess="preprocess").obsm["X_pca_harmony"].shape == x.shape
+    graph = call("neighbors", representation="integrate")
     assert graph.uns["neighbors"]["params"]["use_rep"] == "X_pca_harmony"
     assert graph.obsp["distances"].nnz == 90 * 14
-    drawn = call(embed, "embed", neighbors="neighbors", representation="integrate")
+    drawn = call("embed", neighbors="neighbors", representation="integrate")
     assert drawn.obsm["X_umap"].shape == (90, 2)
     first = (tmp_path / "neighbors.h5ad").read_bytes()
-    call(script_neighbors, "neighbors", representation="integrate")
+    call("neighbors", representation="integrate")
     assert (tmp_path / "neighbors.h5ad").read_bytes() == first
 
 

@@ -183,6 +183,11 @@ def unit_rows(z):
     return z / xp.maximum(length, np.finfo(np.float64).tiny)[:, None]
 
 
+def _inner(a, b):
+    """Sum of the products of two matrices of one shape, as BLAS does it: no other reduction is compiled."""
+    return a.ravel() @ b.ravel()
+
+
 class _Clusters:
     """The soft clusters: R, the centroids, and how many cells of each batch are in each cluster.
 
@@ -242,10 +247,10 @@ class _Clusters:
             r /= total[:, None]
             self.r[rows] = r
             self.observed += member.T @ r
-            similarity = similarity + xp.vdot(r, close)
-            entropy = entropy + xp.vdot(r, energy) - xp.log(total) @ xp.ones(len(rows))
+            similarity = similarity + _inner(r, close)
+            entropy = entropy + _inner(r, energy) - xp.log(total) @ xp.ones(len(rows))
         self.n_rounds += 1
-        mixing = xp.vdot(self.observed, -self._penalty())
+        mixing = _inner(self.observed, -self._penalty())
         return float(2 * (n_cells - similarity) + s.sigma * (entropy + mixing))
 
     def _penalty(self):
@@ -283,7 +288,7 @@ def _kmeans(z, draws: np.ndarray):
         if previous is not None and bool((previous == labels).all()):
             break
         member = (labels[:, None] == xp.arange(len(draws))).astype(xp.float64)
-        closeness = float(xp.vdot(member, close))
+        closeness = float(_inner(member, close))
         filled = (xp.ones(len(z)) @ member > 0)[:, None]
         centroids = xp.where(filled, unit_rows(member.T @ z), centroids)
     return centroids, closeness

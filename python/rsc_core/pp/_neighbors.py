@@ -117,7 +117,7 @@ def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
     nearest = xp.empty((n_cells, n_nearest), dtype=xp.int64)
     square, farthest = xp.empty((n_cells, n_nearest)), xp.empty(n_cells)
     n_candidates = min(n_cells, n_nearest + 1 + SURPLUS)
-    centred = xp.ascontiguousarray(x - x.mean(axis=0), dtype=xp.float32)
+    centred = xp.ascontiguousarray(x - xp.ones(n_cells) @ x / n_cells, dtype=xp.float32)
     search = _searcher(centred, n_candidates)
     for start in range(0, n_cells, BLOCK_ROWS):
         here = slice(start, min(n_cells, start + BLOCK_ROWS))
@@ -150,6 +150,7 @@ def _searcher(x, n_candidates):
         return lambda rows: index.search(rows, n_candidates)[1]
     from cuvs.neighbors import brute_force
 
+    backend.synchronize()  # cuVS works on a stream of its own
     index = brute_force.build(x, metric="sqeuclidean")
 
     def search(rows):
