@@ -13,9 +13,10 @@ from pandas.api.types import union_categoricals
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
-from rsc_core.io.store import BLOCK_NNZ, CountsStore, smallest_count_dtype, write_store
+from rsc_core.io.store import CountsStore, smallest_count_dtype, write_store
 from rsc_core.stages._task import Task
 
+MERGE_NNZ = 1 << 24  # non-zeros of a row block: half a GB of temporary arrays
 MIN_CELLS = 10  # below, no later stage has anything to say
 MIN_GENES = 2
 QC_ONLY = ("passes_qc", "qc_reason")
@@ -41,7 +42,7 @@ class Sample:
     obs: pd.DataFrame
     reasons: Counter
 
-    def blocks(self, max_nnz: int = BLOCK_NNZ):
+    def blocks(self, max_nnz: int = MERGE_NNZ):
         """Row blocks of the kept cells."""
         for start, stop, block in self.store.blocks(max_nnz):
             yield block[np.flatnonzero(self.kept[start:stop])]
@@ -86,7 +87,7 @@ def run(*, store, qc, output, join="outer", min_cells=3):
                 "Lower min_cells, or check that the samples hold counts of the same organism.",
             )
         place = np.where(chosen, np.cumsum(chosen) - 1, -1)
-        columns = [np.where(column >= 0, place[column], -1) for column in columns]
+        columns = [np.where(column >= 0, place[column], -1).astype(np.int32) for column in columns]
     with task.step("annotation"):
         obs, var = joined_obs(task, used), joined_var(task, used, names[chosen])
         obsm = joined_obsm(used)
@@ -158,7 +159,7 @@ def moved(block: sp.csr_matrix, column, n_genes: int) -> sp.csr_matrix:
     to = column[block.indices]
     stays = to >= 0
     indptr = np.concatenate([[0], np.cumsum(stays)])[block.indptr]
-    result = sp.csr_matrix((block.data[stays], to[stays].astype(np.int32), indptr), shape=(block.shape[0], n_genes))
+    result = sp.csr_matrix((block.data[stays], to[stays], indptr), shape=(block.shape[0], n_genes))
     result.sort_indices()
     return result
 
