@@ -6,9 +6,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from rsc_core import backend
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.io.store import write_store
 from rsc_core.pp._harmony import harmony_integrate
+from rsc_core.stages import integrate
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +167,34 @@ def test_what_cannot_be_used_is_refused(to_xp):
     cells.obsm["X_pca"][9, 2] = np.nan
     with pytest.raises(ValueError, match="row 9"):
         harmony_integrate(on(cells, to_xp), "sample")
+
+
+def integrate_files(folder, cells):
+    """A store and a preprocess delta of some cells; returns the arguments of the stage."""
+    store, preprocess = folder / "counts.store.h5ad", folder / "preprocess.h5ad"
+    n_cells = cells.n_obs
+    counts = sp.csr_matrix(np.ones((n_cells, 2), dtype=np.uint16))
+    write_store(store, [counts], nnz=2 * n_cells, count_dtype=np.uint16, obs=cells.obs, var=pd.DataFrame(index=["g1", "g2"]))
+    write_delta(preprocess, Delta("preprocess", cells.obs[[]], obsm={"X_pca": cells.obsm["X_pca"]}))
+    return {"store": store, "preprocess": preprocess, "output": folder / "integrate.h5ad"}
+
+
+def test_the_stage_equals_the_function(tmp_path, backend_name, to_xp):
+    cells = shifted_batches()
+    integrate.run(**integrate_files(tmp_path, cells), backend=backend_name, seed=2)
+    adata = on(cells, to_xp)
+    harmony_integrate(adata, "sample", random_state=2)
+    delta = read_delta(tmp_path / "integrate.h5ad")
+    np.testing.assert_array_equal(delta.obsm["X_pca_harmony"], backend.to_host(adata.obsm["X_pca_harmony"]))
+    assert delta.record["parameters"]["batch_key"] == "sample"
+
+
+def test_the_stage_passes_one_batch_through_and_refuses_a_wrong_column(tmp_path):
+    cells = shifted_batches(n_batches=1)
+    files = integrate_files(tmp_path, cells)
+    integrate.run(**files)
+    delta = read_delta(files["output"])
+    np.testing.assert_array_equal(delta.obsm["X_pca_harmony"], cells.obsm["X_pca"])
+    assert "skipped" in delta.record["warnings"][0]
+    with pytest.raises(InvalidInput, match="no column 'donor'"):
+        integrate.run(**files, batch_key="donor")

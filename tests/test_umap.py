@@ -69,6 +69,15 @@ def test_the_same_seed_gives_the_same_bytes(to_xp):
     np.testing.assert_array_equal(*drawn)
 
 
+def test_trustworthiness_of_a_sample_is_near_that_of_all():
+    """0.02: the sample of 400 cells has other, farther neighbours."""
+    x = blobs(800)
+    drawn = x[:, :3]
+    whole = metrics.trustworthiness(x, drawn)
+    assert metrics.trustworthiness(x, x) == 1
+    assert metrics.trustworthiness(x, drawn, max_cells=400) == pytest.approx(whole, abs=0.02)
+
+
 @pytest.mark.parametrize("n_cells", [3, 9, 10, 12])
 def test_few_cells(to_xp, n_cells):
     adata = with_graph(to_xp(blobs(n_cells)), n_neighbors=3)

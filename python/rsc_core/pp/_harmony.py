@@ -11,7 +11,7 @@ from rsc_core import backend, data, rng
 
 KMEANS_CELLS = 5_000  # cells that the first centroids are sought among; the result depends on it
 KMEANS_STARTS = 10  # of one start, one seed in two ends in another optimum
-KMEANS_ROUNDS = 25
+KMEANS_ROUNDS = 10  # more change no answer: the soft clustering goes on from here
 WINDOW = 3  # rounds of clustering that are compared with the three before
 
 
@@ -261,36 +261,37 @@ class _Clusters:
 
 
 def first_centroids(z, n_clusters: int, seed: int):
-    """Centroids of length one: the best of ``KMEANS_STARTS`` runs of k-means, on at most ``KMEANS_CELLS`` cells."""
+    """Centroids of length one: the best of ``KMEANS_STARTS`` runs of k-means, on at most ``KMEANS_CELLS`` cells.
+
+    On the host for both backends: it is small, and where it starts decides in which optimum Harmony ends.
+    """
     xp = backend.xp_of(z)
     if len(z) > KMEANS_CELLS:
-        chosen = rng.permutation(seed, "sample", len(z), 0)[:KMEANS_CELLS]
-        z = z[xp.asarray(np.sort(chosen))]
+        z = z[xp.asarray(np.sort(rng.permutation(seed, "sample", len(z), 0)[:KMEANS_CELLS]))]
+    z = backend.to_host(z)
     draws = rng.uniform(seed, "kmeans", np.arange(KMEANS_STARTS * n_clusters)).reshape(KMEANS_STARTS, n_clusters)
     runs = [_kmeans(z, draw) for draw in draws]
-    return max(runs, key=lambda run: run[1])[0]
+    return xp.asarray(max(runs, key=lambda run: run[1])[0])
 
 
-def _kmeans(z, draws: np.ndarray):
+def _kmeans(z: np.ndarray, draws: np.ndarray):
     """k-means on the sphere, started by k-means++ (Arthur & Vassilvitskii 2007): centroids, and the sum of z . y."""
-    xp = backend.xp_of(z)
-    centroids = xp.empty((len(draws), z.shape[1]))
-    gap = xp.ones(len(z))
+    centroids, gap = np.empty((len(draws), z.shape[1])), np.ones(len(z))
     for k, draw in enumerate(draws):
-        reach = xp.cumsum(gap)
-        place = int(xp.searchsorted(reach, reach[-1:] * draw, side="right")[0])
-        centroids[k] = z[min(place, len(z) - 1)]
-        gap = xp.minimum(gap, xp.maximum(2 - 2 * (z @ centroids[k]), 0)) if k else xp.maximum(2 - 2 * (z @ centroids[k]), 0)
-    labels, closeness = None, 0.0
+        reach = np.cumsum(gap)
+        centroids[k] = z[min(np.searchsorted(reach, reach[-1] * draw, side="right"), len(z) - 1)]
+        to_new = np.maximum(2 - 2 * (z @ centroids[k]), 0)
+        gap = np.minimum(gap, to_new) if k else to_new
+    labels = None
     for _ in range(KMEANS_ROUNDS):
         close, previous = z @ centroids.T, labels
-        labels = xp.argmax(close, axis=1)
-        if previous is not None and bool((previous == labels).all()):
+        labels = close.argmax(axis=1)
+        closeness = float(close[np.arange(len(z)), labels].sum())
+        if previous is not None and (previous == labels).all():
             break
-        member = (labels[:, None] == xp.arange(len(draws))).astype(xp.float64)
-        closeness = float(_inner(member, close))
-        filled = (xp.ones(len(z)) @ member > 0)[:, None]
-        centroids = xp.where(filled, unit_rows(member.T @ z), centroids)
+        member = (labels[:, None] == np.arange(len(draws))).astype(np.float64)
+        filled = member.any(axis=0)[:, None]
+        centroids = np.where(filled, unit_rows(member.T @ z), centroids)
     return centroids, closeness
 
 
