@@ -202,15 +202,16 @@ class _Clusters:
     def __init__(self, z, sizes, settings):
         xp = backend.xp_of(z)
         self.z, self.settings, self.n_rounds = z, settings, 0
-        self.code = xp.asarray(np.repeat(np.arange(len(sizes)), sizes))
         self.share = xp.asarray(sizes / sizes.sum())[:, None]
         theta = np.full(len(sizes), float(settings.theta))
         if settings.tau > 0:
             theta *= 1 - np.exp(-((sizes / (settings.n_clusters * settings.tau)) ** 2))
         self.theta = xp.asarray(theta)[:, None]
-        self.member = (self.code[:, None] == xp.arange(len(sizes))).astype(xp.float64)
+        self.member = xp.asarray(np.repeat(np.eye(len(sizes)), sizes, axis=0))
         self.r = xp.zeros((len(z), settings.n_clusters))
         self.observed = xp.zeros((len(sizes), settings.n_clusters))
+        block = max(1, int(len(z) * settings.block_size))
+        self.work = [xp.empty((block, settings.n_clusters)) for _ in range(4)]  # new memory for each block costs more than the sums
         centroids = first_centroids(z, settings.n_clusters, settings.random_state)
         self.objective = [self._round(centroids, first=True)]
 
@@ -233,16 +234,18 @@ class _Clusters:
         xp, s = backend.xp_of(self.z), self.settings
         n_cells, n_clusters = self.r.shape
         order = rng.permutation(s.random_state, "harmony", n_cells, self.n_rounds, xp)
-        block = n_cells if first else max(1, int(n_cells * s.block_size))
         ones, similarity, entropy = xp.ones(n_clusters), 0.0, 0.0
-        for start in range(0, n_cells, block):
-            rows = order[start : start + block]
-            member, close = self.member[rows], self.z[rows] @ centroids.T
-            energy = (close - 1) * (2 / s.sigma)
+        for start in range(0, n_cells, len(self.work[0])):
+            rows = order[start : start + len(self.work[0])]
+            close, energy, r, penalty = (work[: len(rows)] for work in self.work)
+            member = self.member[rows]
+            xp.matmul(self.z[rows], centroids.T, out=close)
+            xp.subtract(close, 1, out=energy)
+            energy *= 2 / s.sigma
             if not first:
                 self.observed -= member.T @ self.r[rows]
-                energy += self._penalty()[self.code[rows]]
-            r = xp.exp(energy)
+                energy += xp.matmul(member, self._penalty(), out=penalty)
+            xp.exp(energy, out=r)
             total = r @ ones
             r /= total[:, None]
             self.r[rows] = r
