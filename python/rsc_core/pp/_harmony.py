@@ -84,8 +84,8 @@ def harmony_integrate(
 
     Notes
     -----
-    float64 throughout; sums over cells are matrix products, so that the same input gives the same bits on one
-    machine. CPU and GPU agree within the tolerance of the test, and so does harmonypy in its original setting.
+    float64 throughout; sums over cells are matrix products of fixed shapes, on the CPU by one thread, so that the same
+    input gives the same bits on any number of cores. CPU and GPU agree within the tolerance of the test, and so does harmonypy in its original setting.
     """
     if basis not in adata.obsm:
         raise KeyError(f"there is no obsm[{basis!r}]; obsm has {sorted(adata.obsm)}")
@@ -103,7 +103,11 @@ def harmony_integrate(
         theta, sigma, lamb, tau, n_clusters or int(np.clip(round(len(batch) / 30), 1, 100)),
         max_iter_harmony, max_iter_kmeans, block_size, epsilon_cluster, epsilon_harmony, random_state,
     )
-    corrected, objective, converged = harmony(z, batch, settings)
+    from threadpoolctl import threadpool_limits
+
+    # The products of a block are small: a second thread gains a fifth, and waits for ever where another task has its core.
+    with threadpool_limits(1):
+        corrected, objective, converged = harmony(z, batch, settings)
     adata.obsm[adjusted_basis] = corrected.astype(z.dtype)
     adata.uns["harmony"] = {
         "params": params | {"n_clusters": settings.n_clusters},
