@@ -85,7 +85,8 @@ def harmony_integrate(
     Notes
     -----
     float64 throughout; sums over cells are matrix products of fixed shapes, on the CPU by one thread, so that the same
-    input gives the same bits on any number of cores. CPU and GPU agree within the tolerance of the test, and so does harmonypy in its original setting.
+    input gives the same bits on any number of cores. CPU and GPU agree within the tolerance of the test.
+    harmonypy 2.1 set to the original stop rules and penalty: correlation above 0.99 for every component.
     """
     if basis not in adata.obsm:
         raise KeyError(f"there is no obsm[{basis!r}]; obsm has {sorted(adata.obsm)}")
