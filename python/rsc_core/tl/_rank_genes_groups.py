@@ -97,7 +97,8 @@ def rank_genes_groups(
     check_choice("corr_method", corr_method, CORRECTIONS)
     moments = summarize(adata, groupby, groups=groups, reference=reference, layer=layer, with_ranks=method == "wilcoxon")
     base = adata.uns.get("log1p", {}).get("base")
-    result = ranked(moments, method, n_genes=n_genes, rankby_abs=rankby_abs, pts=pts, corr_method=corr_method, tie_correct=tie_correct, base=base)
+    options = {"n_genes": n_genes, "rankby_abs": rankby_abs, "pts": pts, "corr_method": corr_method, "tie_correct": tie_correct}
+    result = ranked(moments, method, base=base, **options)
     params = {"groupby": groupby, "reference": reference, "method": method, "use_raw": False, "layer": layer, "corr_method": corr_method}
     adata.uns[key_added or "rank_genes_groups"] = {"params": params, **result}
 
@@ -297,7 +298,9 @@ METHODS = {
 }
 
 
-def ranked(moments, method, *, n_genes=None, rankby_abs=False, pts=False, corr_method="benjamini-hochberg", tie_correct=False, base=None) -> dict:
+def ranked(
+    moments, method, *, n_genes=None, rankby_abs=False, pts=False, corr_method="benjamini-hochberg", tie_correct=False, base=None
+) -> dict:
     """scanpy's record arrays from the moments, best genes first. Parameters as :func:`rank_genes_groups`.
 
     ``base``: of the logarithm; None is e.

@@ -1,0 +1,147 @@
+"""Networks: which source acts on which target gene, and how strongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from rsc_core.errors import InvalidInput
+
+COLUMNS = ("source", "target", "weight")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def read_network(path) -> pd.DataFrame:
+    """Read a network from a file.
+
+    Parameters
+    ----------
+    path
+        ``.csv``, ``.tsv`` or ``.txt`` (tabs), also compressed (``.gz``), with the columns ``source`` and ``target``, and
+        ``weight`` where edges have one. Other columns are passed over.
+
+    Returns
+    -------
+    DataFrame with columns source, target (text) and weight (float64, 1 where the file has none), an edge a row.
+
+    Raises
+    ------
+    InvalidInput
+        For a format, a column, a name or a weight that is missing, a weight that is no finite number, an edge that comes
+        twice. Rows are lines of the file; the header is line 1.
+    """
+    path = Path(path)
+    suffix = next((s for s in reversed(path.suffixes) if s.lower() not in (".gz", ".bz2", ".xz", ".zip")), "").lower()
+    if suffix not in SEPARATORS:
+        raise InvalidInput(f"{path.name}: not a known format of networks.", f"Give a file named {', '.join(SEPARATORS)}.")
+    try:
+        table = pd.read_csv(path, sep=SEPARATORS[suffix], dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        remedy = "Give a table with the columns source, target, weight."
+        raise InvalidInput(f"{path.name}: cannot be read ({str(error).strip()}).", remedy) from error
+    table.index = table.index + 2
+    return validated(table, path.name, "line")
+
+
+def validated(net, name="net", row="row") -> pd.DataFrame:
+    """A network with the three columns in their types; raises InvalidInput as :func:`read_network`.
+
+    Parameters
+    ----------
+    net
+        DataFrame; its index says which row an error is in.
+    name, row
+        What the network and a row are called in errors.
+    """
+    missing = [column for column in COLUMNS[:2] if column not in net]
+    if missing:
+        raise InvalidInput(
+            f"{name}: no column {' and '.join(missing)}; it has {', '.join(map(str, net.columns))}.",
+            "Name the regulators source, the genes target and the weights weight.",
+        )
+    ends = {column: net[column].astype(object).where(net[column].notna(), "").astype(str) for column in COLUMNS[:2]}
+    for column, names in ends.items():
+        _refuse(names.str.strip() == "", lambda at, column=column: f"{name}: {row} {at}: no {column}.", "Fill it in, or remove the row.")
+    if "weight" in net:
+        weight = pd.to_numeric(net["weight"], errors="coerce").astype(np.float64)
+        wrong = ~np.isfinite(weight)
+        _refuse(wrong, lambda at: f"{name}: {row} {at}: weight {net['weight'][at]!r} is no number.", "Correct it, or remove the row.")
+    else:
+        weight = 1.0
+    net = pd.DataFrame({**ends, "weight": weight}, index=net.index)
+    repeated = net.duplicated(["source", "target"])
+    _refuse(
+        repeated,
+        lambda at: f"{name}: {row} {at}: the edge {net['source'][at]} -> {net['target'][at]} came before ({repeated.sum()} such rows).",
+        "Keep one row for each source and target, for example with drop_duplicates(['source', 'target']).",
+    )
+    if net.empty:
+        raise InvalidInput(f"{name}: it has no edges.", "Give a network with at least one source and target.")
+    return net.reset_index(drop=True)
+
+
+def _refuse(wrong, cause, remedy) -> None:
+    """Raise InvalidInput about the first row that is marked."""
+    if wrong.any():
+        raise InvalidInput(cause(wrong.index[np.argmax(wrong.to_numpy())]), remedy)
+
+
+def align(net, var_names, tmin=5):
+    """The part of a network whose targets are among the genes, as a matrix.
+
+    Parameters
+    ----------
+    net
+        DataFrame with source, target and weight (1 where the column is missing).
+    var_names
+        Names of the genes, (genes,).
+    tmin
+        Sources with fewer targets among the genes are left out.
+
+    Returns
+    -------
+    sources : list of str, in alphabetical order
+    weights : CSR float64 (genes, sources)
+
+    Raises
+    ------
+    InvalidInput
+        When the network is no network, when it shares no gene with the data, or no source has enough of them.
+    """
+    net = validated(net)
+    gene = pd.Index(var_names).get_indexer(net["target"])
+    if (gene < 0).all():
+        raise InvalidInput(*_no_overlap(net["target"], var_names))
+    net, gene = net[gene >= 0], gene[gene >= 0]
+    n_targets = net["source"].value_counts()
+    sources = sorted(n_targets.index[n_targets >= tmin])
+    if not sources:
+        raise InvalidInput(
+            f"No source of the network has {tmin} targets among the {len(var_names)} genes; "
+            f"{n_targets.index[0]} has the most, {n_targets.iloc[0]}.",
+            "Lower tmin, or use a network made for these genes.",
+        )
+    source = pd.Index(sources).get_indexer(net["source"])
+    weights = (net["weight"].to_numpy()[source >= 0], (gene[source >= 0], source[source >= 0]))
+    return sources, sp.csr_matrix(weights, shape=(len(var_names), len(sources)))
+
+
+def _no_overlap(targets, var_names) -> tuple[str, str]:
+    """Cause and remedy where no target is among the genes."""
+    examples = f"network: {', '.join(targets.unique()[:3])}; data: {', '.join(map(str, var_names[:3]))}"
+    cause = f"None of the network's {targets.nunique()} targets is among the {len(var_names)} genes ({examples})"
+    shared = set(targets.str.upper()) & {str(name).upper() for name in var_names}
+    if shared:
+        example = min(shared)
+        pair = [next(name for name in names if str(name).upper() == example) for names in (targets, var_names)]
+        return (
+            f"{cause}; {len(shared)} are the same but for upper and lower case ({pair[0]}, {pair[1]}).",
+            "Network and data seem to be of different organisms (human symbols look like TP53, mouse symbols like Trp53): "
+            "use the network of the data's organism.",
+        )
+    if sum(str(name).startswith("ENS") for name in var_names) > len(var_names) / 2:
+        return f"{cause}.", "The genes are named by Ensembl numbers: name them by the symbols that the network uses."
+    return f"{cause}.", "Use a network whose targets are named as the genes of the data, and of the same organism."

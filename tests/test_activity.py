@@ -1,0 +1,219 @@
+"""ulm and mlm against decoupler, adjusted p-values from first principles, the ACTIVITY stage."""
+
+import json
+import runpy
+from pathlib import Path
+
+import anndata as ad
+import cases
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from click.testing import CliRunner
+
+from rsc_core import dc
+from rsc_core.dc._rank_sources import rank_sources
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.pp._normalize import lognorm, size_factors
+from rsc_core.stages import activity
+from rsc_core.stats import benjamini_hochberg
+
+BIN = Path(__file__).parents[1] / "bin"
+METHODS = ("ulm", "mlm")
+
+
+def network(n_sources, n_genes, n_targets, seed=0):
+    random = np.random.default_rng(seed)
+    rows = [(f"s{s}", f"g{g}", random.normal()) for s in range(n_sources) for g in random.choice(n_genes, n_targets, replace=False)]
+    return pd.DataFrame(rows, columns=["source", "target", "weight"])
+
+
+def normalised(n_cells, n_genes, **options):
+    counts = cases.counts(n_cells, n_genes, **options)
+    return lognorm(counts, size_factors(counts))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_cells", "n_genes", "n_sources"), [(1, 40, 1), (33, 300, 40), (200, 257, 12)])
+def test_equals_decoupler(to_xp, method, n_cells, n_genes, n_sources):
+    """Scores within 1e-9: both are float64 and add in other orders."""
+    import decoupler
+
+    x, net = normalised(n_cells, n_genes, mean=2, empty_gene=3), network(n_sources, n_genes, min(30, n_genes // 2))
+    ours, theirs = cases.annotated(to_xp(x)), cases.annotated(x.copy())
+    getattr(dc, method)(ours, net, bsize=64)
+    getattr(decoupler.mt, method)(theirs, net)
+    pd.testing.assert_frame_equal(ours.obsm[f"score_{method}"], theirs.obsm[f"score_{method}"], rtol=1e-9, atol=1e-9)
+    if method == "ulm" and n_sources > 1:  # float32 there; for one source decoupler returns p as it is
+        pd.testing.assert_frame_equal(ours.obsm["padj_ulm"], theirs.obsm["padj_ulm"], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adjusted_p_from_ordinary_least_squares(to_xp, method):
+    """decoupler does not adjust the p-values of mlm; these are statsmodels' fits of single cells, adjusted."""
+    import statsmodels.api as sm
+    from statsmodels.stats.multitest import multipletests
+
+    x, net = normalised(4, 120, mean=3), network(9, 120, 20)
+    adata = cases.annotated(to_xp(x))
+    getattr(dc, method)(adata, net)
+    dense = x.toarray().astype(np.float64)
+    seen = dense.any(axis=0)
+    weights = net.pivot(index="target", columns="source", values="weight").reindex(adata.var_names[seen]).fillna(0)
+    for cell in range(4):
+        y = dense[cell, seen]
+        if method == "mlm":
+            fit = sm.OLS(y, sm.add_constant(weights.to_numpy())).fit()
+            t, p = fit.tvalues[1:], fit.pvalues[1:]
+        else:
+            fits = [sm.OLS(y, sm.add_constant(weights[source].to_numpy())).fit() for source in weights]
+            t, p = (np.array([getattr(fit, name)[1] for fit in fits]) for name in ("tvalues", "pvalues"))
+        np.testing.assert_allclose(adata.obsm[f"score_{method}"].iloc[cell], t, rtol=1e-9)
+        np.testing.assert_allclose(adata.obsm[f"padj_{method}"].iloc[cell], multipletests(p, method="fdr_bh")[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_result_depends_on_the_block_or_on_stored_zeros(to_xp, method):
+    x, net = normalised(130, 90, mean=2), network(5, 90, 20)
+    with_zeros = sp.csr_matrix(x + 0)
+    with_zeros.data[::7] = 0
+    x = with_zeros.copy()
+    x.eliminate_zeros()
+    results = []
+    for matrix, bsize in ((x, 1000), (x, 17), (with_zeros, 64)):
+        adata = cases.annotated(to_xp(matrix))
+        getattr(dc, method)(adata, net, bsize=bsize)
+        results.append(adata.obsm[f"score_{method}"])
+    for result in results[1:]:
+        pd.testing.assert_frame_equal(result, results[0], check_exact=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_unit_of_weights_does_not_matter(to_xp, method):
+    x, net = to_xp(normalised(20, 90, mean=2)), network(5, 90, 20)
+    once, twice = cases.annotated(x), cases.annotated(x)
+    getattr(dc, method)(once, net)
+    getattr(dc, method)(twice, net.assign(weight=4 * net["weight"]))
+    np.testing.assert_array_equal(once.obsm[f"score_{method}"], twice.obsm[f"score_{method}"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_frame_raw_and_layer(method):
+    x, net = normalised(12, 60, mean=2), network(3, 60, 15)
+    adata = cases.annotated(x)
+    getattr(dc, method)(adata, net)
+    expected = adata.obsm[f"score_{method}"]
+    score, adjusted = getattr(dc, method)(pd.DataFrame(x.toarray(), adata.obs_names, adata.var_names), net)
+    pd.testing.assert_frame_equal(score, expected, check_exact=True)
+    pd.testing.assert_frame_equal(adjusted, adata.obsm[f"padj_{method}"], check_exact=True)
+    other = cases.annotated(sp.csr_matrix(x.shape, dtype=np.float32))
+    other.layers["l"], other.raw = x, adata
+    getattr(dc, method)(other, net, layer="l")
+    pd.testing.assert_frame_equal(other.obsm[f"score_{method}"], expected, check_exact=True)
+    getattr(dc, method)(other, net, raw=True)
+    pd.testing.assert_frame_equal(other.obsm[f"score_{method}"], expected, check_exact=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cell_without_expression_or_differences_has_no_score(to_xp, method):
+    x = normalised(10, 60, mean=2).toarray()
+    x[3], x[5] = 0, 0.1
+    adata = cases.annotated(to_xp(sp.csr_matrix(x)))
+    getattr(dc, method)(adata, network(3, 60, 15))
+    for key in (f"score_{method}", f"padj_{method}"):
+        assert adata.obsm[key].isna().all(axis=1).to_numpy().nonzero()[0].tolist() == [3, 5]
+        assert adata.obsm[key].drop(["c3", "c5"]).notna().all(axis=None)
+
+
+def test_sources_that_cannot_be_told_apart(to_xp):
+    adata, net = cases.annotated(to_xp(normalised(5, 60, mean=2))), network(4, 60, 15)
+    double = pd.concat([net, net[net["source"] == "s1"].assign(source="twin", weight=lambda t: -3 * t["weight"])])
+    with pytest.raises(InvalidInput, match=r"source twin are a combination of other sources' \(most like s1\)"):
+        dc.mlm(adata, double)
+    dc.ulm(adata, double)
+    np.testing.assert_allclose(adata.obsm["score_ulm"]["twin"], -adata.obsm["score_ulm"]["s1"], rtol=1e-12)
+    with pytest.raises(ValueError, match="genes do not suffice for 70 sources"):
+        dc.mlm(adata, network(70, 60, 15))
+
+
+def test_bad_data(to_xp):
+    x, net = normalised(6, 40, mean=2), network(3, 40, 15)
+    bad = x.copy()
+    bad.data[bad.indptr[4]] = np.nan
+    with pytest.raises(ValueError, match=f"cell 'c4': gene 'g{bad.indices[bad.indptr[4]]}' is nan"):
+        dc.ulm(cases.annotated(to_xp(bad)), net)
+    adata = cases.annotated(to_xp(x))
+    adata.var_names = ["g0", *adata.var_names[:-1]]
+    with pytest.raises(ValueError, match="gene name 'g0' comes more than once"):
+        dc.ulm(adata, net)
+
+
+def test_adjustment_with_missing_values():
+    p = np.array([[0.01, np.nan, 0.04, 0.03], [np.nan] * 4, [0.2, 0.1, 1, 0.5]])
+    expected = [[0.03, np.nan, 0.04, 0.04], [np.nan] * 4, [0.4, 0.4, 1, 2 / 3]]  # by hand: p m / rank, then minima from above
+    np.testing.assert_allclose(benjamini_hochberg(p), expected, rtol=1e-12)
+    np.testing.assert_allclose(benjamini_hochberg(p.T, axis=0).T, expected, rtol=1e-12)
+
+
+def test_rank_sources():
+    from scipy.stats import ttest_ind
+
+    random = np.random.default_rng(0)
+    scores = pd.DataFrame(random.normal(size=(20, 3)), columns=["a", "b", "c"])
+    scores.iloc[4] = np.nan
+    labels = pd.Categorical(["x"] * 10 + ["y"] * 8 + ["z"] + [None])
+    table = rank_sources(scores, labels)
+    assert table["cluster"].tolist() == list("xxxyyyzzz") and table["source"].tolist() == list("abc") * 3
+    inside, outside = scores.iloc[:10].drop(4), scores.iloc[10:]
+    np.testing.assert_allclose(table["mean_score"][:3], inside.mean())
+    np.testing.assert_allclose(table["mean_difference"][:3], inside.mean() - outside.mean())
+    np.testing.assert_allclose(table["p_value"][:3], ttest_ind(inside, outside, equal_var=False).pvalue)
+    assert table["p_value"][6:].isna().all() and table["adjusted_p_value"][6:].isna().all()
+    np.testing.assert_allclose(table["mean_score"][6:], scores.iloc[18])
+
+
+@pytest.fixture
+def inputs(tmp_path, data_dir):
+    """Store and deltas of real cells, two clusters by a gene."""
+    full = ad.read_h5ad(data_dir / "visium_prostate_cancer.h5ad")
+    counts = sp.csr_matrix(full.X[:300]).astype(np.float32)
+    cases.store(tmp_path / "counts.store.h5ad", counts, "s", genes=list(full.var_names), cells=list(full.obs_names[:300]))
+    names = full.obs_names[:300]
+    obs = pd.DataFrame({"size_factor": size_factors(counts)}, index=names)
+    write_delta(tmp_path / "preprocess.h5ad", Delta("preprocess", obs))
+    labels = pd.Categorical(np.where(np.arange(300) < 120, "1", "0"))
+    write_delta(tmp_path / "cluster.h5ad", Delta("cluster", pd.DataFrame({"leiden": labels}, index=names)))
+    files = {name: str(tmp_path / f"{name}.h5ad") for name in ("preprocess", "cluster")}
+    return {"store": str(tmp_path / "counts.store.h5ad"), **files, "network": str(data_dir / "progeny_human_top500.csv")}
+
+
+def test_stage(inputs, tmp_path, backend_name):
+    outputs = []
+    for run in ("a", "b"):
+        options = [f"--{key}={value}" for key, value in inputs.items()]
+        options += ["--output", str(tmp_path / f"{run}.h5ad"), "--tables", str(tmp_path / run), "--backend", backend_name]
+        result = CliRunner().invoke(runpy.run_path(str(BIN / "activity.py"))["activity"], options, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        outputs.append([(tmp_path / f"{run}.h5ad").read_bytes(), (tmp_path / run / "activity_mlm.csv").read_bytes()])
+    assert outputs[0] == outputs[1]
+    delta = read_delta(tmp_path / "a.h5ad")
+    assert set(delta.obsm) == {f"{what}_{method}" for what in ("score", "padj") for method in METHODS}
+    assert delta.obsm["score_mlm"].shape == (300, 14) and delta.record["network"]["file"] == "progeny_human_top500.csv"
+    table = pd.read_csv(tmp_path / "a" / "activity_ulm.csv", dtype={"cluster": str})
+    assert table["cluster"].tolist() == ["0"] * 14 + ["1"] * 14
+    means = delta.obsm["score_ulm"].iloc[:120].mean()
+    np.testing.assert_allclose(table["mean_score"][14:], means, rtol=1e-12)
+
+
+def test_stage_with_one_cluster_and_wrong_method(inputs, tmp_path):
+    names = read_delta(inputs["cluster"]).obs.index
+    write_delta(inputs["cluster"], Delta("cluster", pd.DataFrame({"leiden": pd.Categorical(["0"] * 300)}, index=names)))
+    out = {"output": tmp_path / "a.h5ad", "tables": tmp_path / "t"}
+    activity.run(**inputs, **out, activity_methods=["ulm"])
+    assert "one cluster" in json.loads((tmp_path / "a.h5ad.run.json").read_text())["warnings"][0]
+    table = pd.read_csv(tmp_path / "t" / "activity_ulm.csv")
+    assert table["mean_score"].notna().all() and table["p_value"].isna().all()
+    with pytest.raises(InvalidInput, match="activity_methods: 'vlm' given. Choose from mlm, ulm"):
+        activity.run(**inputs, **out, activity_methods=["vlm"])

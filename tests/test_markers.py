@@ -1,0 +1,307 @@
+"""rank_genes_groups against scanpy and scipy, its defined answers for degenerate groups, the MARKERS stage."""
+
+import json
+import runpy
+from pathlib import Path
+
+import cases
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from click.testing import CliRunner
+
+from rsc_core import backend
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.pp._normalize import lognorm, size_factors
+from rsc_core.stages import markers
+from rsc_core.tl import _rank_genes_groups as module
+from rsc_core.tl import rank_genes_groups
+
+BIN = Path(__file__).parents[1] / "bin"
+COLUMNS = {"scores": "float32", "pvals": "float64", "pvals_adj": "float64", "logfoldchanges": "float32"}
+# scanpy's steps, with sums in another order; t-tests of float64 copies, because it squares in the type of the values.
+TOLERANCE = {"wilcoxon": 1e-12, "t-test": 1e-9, "t-test_overestim_var": 1e-9}
+
+
+def normalised(n_cells, n_genes, **options):
+    counts = cases.counts(n_cells, n_genes, **options)
+    return lognorm(counts, size_factors(counts))
+
+
+def labelled(n_cells, groups="abc", seed=0):
+    return pd.Categorical(np.random.default_rng(seed).choice(list(groups), n_cells))
+
+
+def by_gene(result, column):
+    fields = result["names"].dtype.names
+    return pd.DataFrame({group: pd.Series(result[column][group], index=result["names"][group]).sort_index() for group in fields})
+
+
+def compare(ours, theirs, rtol):
+    assert list(ours) == list(theirs) and ours["params"] == theirs["params"]
+    for column, dtype in COLUMNS.items():
+        assert ours[column].dtype == theirs[column].dtype and type(ours[column]) is type(theirs[column])
+        assert all(ours[column][group].dtype == dtype for group in ours["names"].dtype.names)
+        a, b = by_gene(ours, column), by_gene(theirs, column)
+        there = a.abs() > 1e-300 if column.startswith("p") else a.notna()
+        assert (there == (b.abs() > 1e-300 if column.startswith("p") else b.notna())).all(axis=None)
+        # float32 columns: both sides are rounded, so one unit of the last place (1.2e-7) where float64 straddles a border
+        tolerance = rtol if dtype == "float64" else max(rtol, 0 if rtol < 1e-11 else 2.4e-7)
+        np.testing.assert_allclose(a[there], b[there], rtol=tolerance, err_msg=column)
+    for share in ("pts", "pts_rest"):
+        if share in theirs:
+            pd.testing.assert_frame_equal(ours[share], theirs[share], rtol=1e-15)
+
+
+@pytest.mark.parametrize("method", TOLERANCE)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"reference": "b"}, {"groups": ["c", "a"]}, {"groups": ["c"], "reference": "a"}, {"tie_correct": True},
+     {"tie_correct": True, "reference": "b"}, {"corr_method": "bonferroni"}],
+    ids=str,
+)
+def test_equals_scanpy(to_xp, method, options):
+    import scanpy as sc
+
+    x, labels = normalised(300, 150, empty_gene=3), labelled(300)
+    ours, theirs = cases.annotated(to_xp(x), g=labels), cases.annotated(x.astype(np.float64), g=labels)
+    rank_genes_groups(ours, "g", method=method, pts=True, **options)
+    sc.tl.rank_genes_groups(theirs, "g", method=method, pts=True, use_raw=False, **options)
+    compare(ours.uns["rank_genes_groups"], theirs.uns["rank_genes_groups"], TOLERANCE[method])
+
+
+def test_equals_scanpy_on_real_cells(to_xp, data_dir):
+    """Strong markers: p-values down to 1e-300."""
+    import anndata as ad
+    import scanpy as sc
+
+    full = ad.read_h5ad(data_dir / "pancreas_lib1.h5ad")
+    counts = sp.csr_matrix(full.X).astype(np.float32)[:, :3000]
+    x = lognorm(counts, np.maximum(size_factors(counts), 1e-3))
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    labels = pd.Categorical(pd.qcut(total, 5, labels=list("abcde")).astype(str))
+    ours, theirs = cases.annotated(to_xp(x), g=labels), cases.annotated(x.astype(np.float64), g=labels)
+    for method, rtol in TOLERANCE.items():
+        rank_genes_groups(ours, "g", method=method, tie_correct=True)
+        sc.tl.rank_genes_groups(theirs, "g", method=method, tie_correct=True, use_raw=False)
+        # t-tests: p loses t^2 times the digits of t, and t reaches 100
+        compare(ours.uns["rank_genes_groups"], theirs.uns["rank_genes_groups"], rtol if method == "wilcoxon" else 1e-8)
+
+
+def test_negative_values_and_explicit_zeros_equal_scipy(to_xp):
+    """Zeros between negative and positive values; scipy's asymptotic test without continuity correction, tie-corrected."""
+    from scipy.stats import mannwhitneyu
+
+    random = np.random.default_rng(0)
+    dense = np.round(random.normal(size=(60, 20)), 1).astype(np.float32)
+    dense[random.random(dense.shape) < 0.5] = 0
+    dense[:, 0], dense[:, 1], dense[:, 2] = -1 - abs(dense[:, 0]), 1 + abs(dense[:, 1]), 0
+    x, labels = sp.csr_matrix(dense + 100), labelled(60)
+    x.data -= 100  # stored zeros
+    x.data[x.data == 0] *= np.where(np.arange((x.data == 0).sum()) % 2, -1, 1)
+    assert x.nnz == dense.size
+    x.data = dense.ravel() * np.float32(1)
+    for reference in ("rest", "b"):
+        adata = cases.annotated(to_xp(x), g=labels)
+        rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True, reference=reference)
+        p = by_gene(adata.uns["rank_genes_groups"], "pvals")
+        for group in p:
+            outside = labels == "b" if reference == "b" else labels != group
+            for gene in range(20):
+                a, b = dense[labels == group, gene], dense[outside, gene]
+                expected = mannwhitneyu(a, b, use_continuity=False, method="asymptotic").pvalue if gene != 2 else 1
+                np.testing.assert_allclose(p.loc[f"g{gene}", group], expected, rtol=1e-12)
+
+
+def test_cells_without_a_label_are_among_the_rest(to_xp):
+    import scanpy as sc
+
+    x, labels = normalised(200, 40), pd.Categorical(np.where(np.arange(200) % 4 == 3, None, labelled(200).astype(object)))
+    ours, theirs = cases.annotated(to_xp(x), g=labels), cases.annotated(x.astype(np.float64), g=labels)
+    for method, rtol in TOLERANCE.items():
+        rank_genes_groups(ours, "g", method=method, pts=True)
+        sc.tl.rank_genes_groups(theirs, "g", method=method, pts=True, use_raw=False)
+        compare(ours.uns["rank_genes_groups"], theirs.uns["rank_genes_groups"], rtol)
+
+
+def test_blocks_of_genes_change_no_bit(to_xp, monkeypatch):
+    x, labels = normalised(90, 70), labelled(90)
+    results = []
+    for keys in (module.KEYS, 900, 1):  # one block; blocks that must be halved; a gene a block
+        monkeypatch.setattr(module, "KEYS", keys)
+        adata = cases.annotated(to_xp(x), g=labels)
+        rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True)
+        results.append(adata.uns["rank_genes_groups"])
+    for result in results[1:]:
+        for column in ("names", *COLUMNS):
+            assert result[column].tolist() == results[0][column].tolist()
+
+
+def test_the_order_of_cells_changes_no_bit(to_xp):
+    x, labels = normalised(90, 70), labelled(90)
+    order = np.random.default_rng(1).permutation(90)
+    for method in TOLERANCE:
+        one, other = cases.annotated(to_xp(x), g=labels), cases.annotated(to_xp(x[order]), g=labels[order])
+        for adata in (one, other):
+            rank_genes_groups(adata, "g", method=method)
+        for column in ("names", *COLUMNS):
+            assert one.uns["rank_genes_groups"][column].tolist() == other.uns["rank_genes_groups"][column].tolist()
+
+
+@pytest.mark.parametrize("method", TOLERANCE)
+def test_a_constant_gene_has_score_0(to_xp, method):
+    dense = normalised(50, 10).toarray()
+    dense[:, 4], dense[:, 5] = 0.1, 0
+    adata = cases.annotated(to_xp(sp.csr_matrix(dense)), g=labelled(50))
+    rank_genes_groups(adata, "g", method=method, tie_correct=True)
+    result = adata.uns["rank_genes_groups"]
+    assert (by_gene(result, "scores").loc[["g4", "g5"]] == 0).all(axis=None)
+    assert (by_gene(result, "pvals").loc[["g4", "g5"]] == 1).all(axis=None)
+
+
+def test_number_and_order_of_genes(to_xp):
+    adata = cases.annotated(to_xp(normalised(80, 30)), g=labelled(80))
+    rank_genes_groups(adata, "g", n_genes=7, rankby_abs=True, key_added="k")
+    result = adata.uns["k"]
+    for group in "abc":
+        size = np.abs(result["scores"][group])
+        assert len(size) == 7 and (np.diff(size) <= 0).all()
+    rank_genes_groups(adata, "g", n_genes=1000)
+    assert len(adata.uns["rank_genes_groups"]) == 6 and len(adata.uns["rank_genes_groups"]["names"]) == 30
+
+
+def test_dense_csc_layer_and_text_column(to_xp):
+    x, labels = normalised(60, 20), labelled(60)
+    expected = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(expected, "g", method="wilcoxon")
+    adata = cases.annotated(to_xp(x.toarray()), g=labels.astype(str))
+    adata.layers["csc"] = to_xp(x.tocsc())
+    for layer in (None, "csc"):
+        rank_genes_groups(adata, "g", method="wilcoxon", layer=layer)
+        for column in ("names", *COLUMNS):
+            assert adata.uns["rank_genes_groups"][column].tolist() == expected.uns["rank_genes_groups"][column].tolist()
+
+
+def test_500_groups(to_xp):
+    x, labels = normalised(1500, 15), pd.Categorical([f"n{i % 500}" for i in range(1500)])
+    adata = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(adata, "g", method="wilcoxon")
+    assert len(adata.uns["rank_genes_groups"]["names"].dtype.names) == 500
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (["a"] * 9 + ["b"], {}, r"groups of 'g' with fewer than two cells: b \(1\)"),
+        (pd.Categorical(["a", "b"] * 5, categories=["a", "b", "z"]), {}, r"fewer than two cells: z \(0\); .*remove_unused_categories"),
+        (["a"] * 10, {}, "all cells are in the one group a of 'g'"),
+        ([None] * 10, {}, "there is no group"),
+        (["a", "b"] * 5, {"groups": "a"}, "give 'all' or a list of groups"),
+        (["a", "b"] * 5, {"groups": ["a", "q"]}, "'q' is no group of 'g'; its groups are a, b"),
+        (["a", "b"] * 5, {"reference": "q"}, "'q' is no group"),
+        (["a", "b"] * 5, {"groups": ["a"], "reference": "a"}, "groups holds the reference alone"),
+        (["a", "b"] * 5, {"method": "anova"}, "method is 'anova'; it must be one of t-test, t-test_overestim_var, wilcoxon"),
+        (["a", "b"] * 5, {"corr_method": "none"}, "corr_method is 'none'"),
+    ],
+)
+def test_refused(labels, options, message):
+    adata = cases.annotated(normalised(10, 8), g=pd.Categorical(labels))
+    with pytest.raises(ValueError, match=message):
+        rank_genes_groups(adata, "g", **options)
+
+
+def test_no_such_column_and_values_that_are_not_finite(to_xp):
+    x = normalised(10, 8, mean=3)
+    with pytest.raises(KeyError, match="groupby is 'h'; obs has g"):
+        rank_genes_groups(cases.annotated(to_xp(x), g=["a", "b"] * 5), "h")
+    x.data[x.indptr[6]] = np.inf
+    with pytest.raises(ValueError, match=f"the value in row 6, column {x.indices[x.indptr[6]]} is inf"):
+        rank_genes_groups(cases.annotated(to_xp(x), g=["a", "b"] * 5), "g")
+
+
+def test_fold_changes_in_another_base(to_xp):
+    import scanpy as sc
+
+    x, labels = normalised(60, 20), labelled(60)
+    ours, theirs = cases.annotated(to_xp(x), g=labels), cases.annotated(x.astype(np.float64), g=labels)
+    for adata, function in ((ours, rank_genes_groups), (theirs, sc.tl.rank_genes_groups)):
+        adata.uns["log1p"] = {"base": 2}
+        function(adata, "g", method="t-test")
+    a, b = (by_gene(adata.uns["rank_genes_groups"], "logfoldchanges") for adata in (ours, theirs))
+    np.testing.assert_allclose(a, b, rtol=2.4e-7)
+
+
+@pytest.fixture
+def made(tmp_path, backend_name):
+    """Run MARKERS through its script on counts with clusters; returns the delta, the warnings and the folder of tables."""
+
+    def run(counts, labels, *options, name="markers"):
+        cases.store(tmp_path / "counts.store.h5ad", counts, "s")
+        cells = pd.Index([f"c{i}" for i in range(counts.shape[0])])
+        write_delta(tmp_path / "preprocess.h5ad", Delta("preprocess", pd.DataFrame({"size_factor": size_factors(counts)}, index=cells)))
+        write_delta(tmp_path / "cluster.h5ad", Delta("cluster", pd.DataFrame({"leiden": pd.Categorical(labels)}, index=cells)))
+        files = {"store": "counts.store.h5ad", "preprocess": "preprocess.h5ad", "cluster": "cluster.h5ad", "output": f"{name}.h5ad"}
+        arguments = [f"--{key}={tmp_path / value}" for key, value in files.items()]
+        arguments += ["--tables", str(tmp_path / name), "--backend", backend_name, *options]
+        result = CliRunner().invoke(runpy.run_path(str(BIN / "markers.py"))["markers"], arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        warnings = json.loads((tmp_path / f"{name}.h5ad.run.json").read_text())["warnings"]
+        return read_delta(tmp_path / f"{name}.h5ad"), warnings, tmp_path / name
+
+    return run
+
+
+def test_stage_equals_the_function(made, to_xp):
+    counts, labels = cases.counts(120, 50), labelled(120, "012")
+    delta, warnings, tables = made(counts, labels)
+    assert not warnings and set(delta.uns) == {"rank_genes_groups", "rank_genes_groups_t-test"}
+    x = lognorm(counts, size_factors(counts))
+    for key, method in (("rank_genes_groups", "wilcoxon"), ("rank_genes_groups_t-test", "t-test")):
+        adata = cases.annotated(to_xp(x), leiden=labels)
+        rank_genes_groups(adata, "leiden", method=method, pts=True)
+        expected = adata.uns["rank_genes_groups"]
+        for column in ("names", *COLUMNS):
+            assert delta.uns[key][column].tolist() == expected[column].tolist()
+        table = pd.read_csv(tables / f"markers_{method}.csv", dtype={"group": str})
+        assert list(table.columns) == module.TIDY and len(table) == 150
+        second = table[table["group"] == "1"].reset_index(drop=True)
+        assert second["gene"].tolist() == list(expected["names"]["1"]) and second["rank"].tolist() == list(range(1, 51))
+        assert second["p_value"].tolist() == expected["pvals"]["1"].tolist()
+        np.testing.assert_array_equal(second["score"].astype(np.float32), expected["scores"]["1"])
+        np.testing.assert_allclose(second["pct_in"], (x.toarray()[labels == "1"] > 0).mean(axis=0)[second["gene"].str[1:].astype(int)])
+        np.testing.assert_allclose(second["pct_out"], (x.toarray()[labels != "1"] > 0).mean(axis=0)[second["gene"].str[1:].astype(int)])
+
+
+def test_stage_twice_gives_the_same_bytes(made, tmp_path):
+    for name in ("a", "b"):
+        made(cases.counts(60, 30), labelled(60, "01"), name=name)
+    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
+    for table in ("markers_wilcoxon.csv", "markers_t-test.csv"):
+        assert (tmp_path / "a" / table).read_bytes() == (tmp_path / "b" / table).read_bytes()
+
+
+def test_stage_with_one_cluster(made):
+    delta, warnings, tables = made(cases.counts(30, 20), ["0"] * 30)
+    assert "one cluster" in warnings[0] and not delta.uns
+    assert (tables / "markers_wilcoxon.csv").read_text() == ",".join(module.TIDY) + "\n"
+
+
+def test_stage_leaves_out_clusters_of_one_cell(made):
+    delta, warnings, tables = made(cases.counts(31, 20), ["0"] * 15 + ["1"] * 15 + ["2"], "--marker-methods", "t-test")
+    assert "clusters of one cell have no markers: 2" in warnings[0]
+    assert delta.uns["rank_genes_groups"]["names"].dtype.names == ("0", "1")
+    assert not (tables / "markers_wilcoxon.csv").exists()
+
+
+def test_stage_refuses(tmp_path):
+    options = {"store": "x", "preprocess": "x", "cluster": "x", "output": tmp_path / "o", "tables": tmp_path}
+    with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from t-test"):
+        markers.run(**options, marker_methods=["anova"])
+
+
+def test_no_array_of_the_device_is_left(to_xp):
+    adata = cases.annotated(to_xp(normalised(30, 10)), g=labelled(30))
+    rank_genes_groups(adata, "g", pts=True)
+    assert all(backend.xp_of(frame.to_numpy()) is np for frame in (adata.uns["rank_genes_groups"]["pts"],))
