@@ -45,7 +45,8 @@ def test_weights_are_1_where_the_file_has_none(tmp_path):
         ("source,target\nA, \n", "a.csv: line 2: no target"),
         ("source,target\n", "a.csv: it has no edges"),
         ("", "a.csv: cannot be read"),
-        ("source,target\nA,G1,2,3\nB\n", "a.csv: "),
+        ("source,target\nA,G1,2,3\n", "a.csv: its rows have more fields than its header"),
+        ("source,target\nA,G1\nB,G1,1\n", "a.csv: cannot be read .*line 3"),
     ],
 )
 def test_refused(tmp_path, text, cause):

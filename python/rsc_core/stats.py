@@ -24,16 +24,14 @@ def benjamini_hochberg(p, axis=-1) -> np.ndarray:
     """
     from scipy.stats import false_discovery_control
 
-    p = np.asarray(p, dtype=np.float64)
-    missing = np.isnan(p)
-    if not missing.any():
-        return false_discovery_control(p, axis=axis) if p.size else p.copy()
-    p, missing = np.moveaxis(p, axis, -1), np.moveaxis(missing, axis, -1)
-    adjusted = np.full(p.shape, np.nan)
-    whole = ~missing.any(axis=-1)
+    p = np.moveaxis(np.asarray(p, dtype=np.float64), axis, -1)
+    if not p.size:
+        return np.moveaxis(p, -1, axis).copy()
+    families = p.reshape(-1, p.shape[-1])
+    adjusted, tested = np.full(families.shape, np.nan), ~np.isnan(families)
+    whole = tested.all(axis=1)
     if whole.any():
-        adjusted[whole] = false_discovery_control(p[whole], axis=-1)
-    for at in zip(*np.nonzero(~whole & ~missing.all(axis=-1)), strict=True):
-        tested = ~missing[at]
-        adjusted[at][tested] = false_discovery_control(p[at][tested])
-    return np.moveaxis(adjusted, -1, axis)
+        adjusted[whole] = false_discovery_control(families[whole], axis=1)
+    for i in np.flatnonzero(~whole & tested.any(axis=1)):
+        adjusted[i, tested[i]] = false_discovery_control(families[i, tested[i]])
+    return np.moveaxis(adjusted.reshape(p.shape), -1, axis)

@@ -37,11 +37,13 @@ def read_network(path) -> pd.DataFrame:
     suffix = next((s for s in reversed(path.suffixes) if s.lower() not in (".gz", ".bz2", ".xz", ".zip")), "").lower()
     if suffix not in SEPARATORS:
         raise InvalidInput(f"{path.name}: not a known format of networks.", f"Give a file named {', '.join(SEPARATORS)}.")
+    remedy = "Give a table with the columns source, target, weight."
     try:
         table = pd.read_csv(path, sep=SEPARATORS[suffix], dtype=str, keep_default_na=False, skip_blank_lines=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        remedy = "Give a table with the columns source, target, weight."
         raise InvalidInput(f"{path.name}: cannot be read ({str(error).strip()}).", remedy) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InvalidInput(f"{path.name}: its rows have more fields than its header has names.", remedy)
     table.index = table.index + 2
     return validated(table, path.name, "line")
 

@@ -87,7 +87,8 @@ def rank_genes_groups(
     Notes
     -----
     Rank sums are integers, and CPU and GPU add the same numbers in the same order: results are equal to the bit.
-    A gene that varies nowhere has score 0 and p 1. A variance below what its sums can resolve counts as 0.
+    A gene that varies nowhere has score 0 and p 1. A variance below what its sums can resolve counts as 0. A fold change
+    between means of which one is negative is NaN.
     scanpy 1.11 agrees in Wilcoxon's scores to the bit before they are rounded to float32, p-values within 1e-12;
     in t-tests within 1e-9 for float64 values: it adds cells in another order, and squares in the type of the values,
     so that for float32 its variances, and with them t, are off by 1e-7 relative. Genes of equal score stand in the order
@@ -309,7 +310,8 @@ def ranked(
     adjusted = CORRECTIONS[corr_method](p)
     unlog = (lambda mean: np.expm1(mean * np.log(base))) if base else np.expm1
     n, m = moments.size[:-1, None], moments.others(moments.size[:, None])
-    fold = np.log2((unlog(moments.total[:-1] / n) + 1e-9) / (unlog(moments.others(moments.total) / m) + 1e-9))
+    with np.errstate(invalid="ignore"):
+        fold = np.log2((unlog(moments.total[:-1] / n) + 1e-9) / (unlog(moments.others(moments.total) / m) + 1e-9))
     rows = [row for row in range(len(moments.groups)) if row != moments.reference]
     best = {row: np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes] for row in rows}
 
