@@ -1,0 +1,34 @@
+// Counts store and deltas -> the AnnData file that users open.
+process ASSEMBLE {
+    tag "all samples"
+    label 'process_medium'
+
+    input:
+    path store
+    path deltas, stageAs: 'deltas/*'
+    val options
+    path library
+
+    output:
+    path 'adata.h5ad', emit: adata
+    path "adata.h5ad.run.json", emit: run_record
+    path 'versions.yml', topic: 'versions'
+
+    script:
+    """
+    export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
+    assemble.py \\
+        --store ${store} \\
+        ${Shell.repeated('delta', deltas)} \\
+        --output adata.h5ad \\
+        ${Shell.options(options)}
+    versions.py ${task.process} adata.h5ad.run.json > versions.yml
+    """
+
+    stub:
+    """
+    touch adata.h5ad
+    echo '{"stage": "assemble", "versions": {"stub": "0"}}' > adata.h5ad.run.json
+    versions.py ${task.process} adata.h5ad.run.json > versions.yml
+    """
+}

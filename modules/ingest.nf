@@ -1,0 +1,32 @@
+// Any format -> the sample's counts store, checked.
+process INGEST {
+    tag "${meta.id}"
+    label 'process_low'
+
+    input:
+    tuple val(meta), path(counts, stageAs: 'input/*'), val(options)
+    path library
+
+    output:
+    tuple val(meta), path("${meta.id}.store.h5ad"), emit: store
+    path "${meta.id}.store.h5ad.run.json", emit: run_record
+    path 'versions.yml', topic: 'versions'
+
+    script:
+    """
+    export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
+    ingest.py \\
+        --input 'input/'${Shell.quote(counts.name)} \\
+        --sample ${meta.id} \\
+        --output ${meta.id}.store.h5ad \\
+        ${Shell.options(options)}
+    versions.py ${task.process} ${meta.id}.store.h5ad.run.json > versions.yml
+    """
+
+    stub:
+    """
+    touch ${meta.id}.store.h5ad
+    echo '{"stage": "ingest", "versions": {"stub": "0"}}' > ${meta.id}.store.h5ad.run.json
+    versions.py ${task.process} ${meta.id}.store.h5ad.run.json > versions.yml
+    """
+}

@@ -1,0 +1,39 @@
+// The page that shows what was done and found. `parameters` is JSON.
+process REPORT {
+    tag "all samples"
+    label 'process_low'
+
+    input:
+    path adata
+    path qcs, stageAs: 'qc/*'
+    path run_records, stageAs: 'records/*'
+    path tables, stageAs: 'tables/*'
+    val parameters
+    val options
+    path library
+
+    output:
+    path 'report.html', emit: report
+    path 'report.html.run.json', emit: run_record, optional: true
+
+    script:
+    """
+    export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
+    cat > parameters.json <<'END_OF_PARAMETERS'
+    ${parameters}
+    END_OF_PARAMETERS
+    report.py \\
+        --adata ${adata} \\
+        ${Shell.repeated('qc', qcs)} \\
+        ${Shell.repeated('run-record', run_records)} \\
+        --tables tables \\
+        --parameters parameters.json \\
+        --output report.html \\
+        ${Shell.options(options)}
+    """
+
+    stub:
+    """
+    touch report.html
+    """
+}

@@ -1,0 +1,45 @@
+// Spatial graph and statistics of a sample. `interactions` is an empty list where no table was given.
+process SPATIAL {
+    tag "${meta.id}"
+    label 'process_medium'
+    label 'process_gpu'
+
+    input:
+    tuple val(meta), path(store), path(preprocess), path(cluster)
+    path interactions
+    val options
+    val backend
+    val seed
+    path library
+
+    output:
+    tuple val(meta), path("${meta.id}.spatial.h5ad"), emit: delta
+    path 'tables/*.csv', emit: tables
+    path "${meta.id}.spatial.h5ad.run.json", emit: run_record
+    path 'versions.yml', topic: 'versions'
+
+    script:
+    def pairs = interactions ? "--interactions ${Shell.quote(interactions.name)}" : ''
+    """
+    export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
+    spatial.py \\
+        --store ${store} \\
+        --preprocess ${preprocess} \\
+        --cluster ${cluster} \\
+        --sample ${meta.id} \\
+        --output ${meta.id}.spatial.h5ad \\
+        --tables tables \\
+        --backend ${backend} \\
+        --seed ${seed} \\
+        ${pairs} ${Shell.options(options)}
+    versions.py ${task.process} ${meta.id}.spatial.h5ad.run.json > versions.yml
+    """
+
+    stub:
+    """
+    mkdir tables
+    touch ${meta.id}.spatial.h5ad tables/${meta.id}.moran.csv
+    echo '{"stage": "spatial", "versions": {"stub": "0"}}' > ${meta.id}.spatial.h5ad.run.json
+    versions.py ${task.process} ${meta.id}.spatial.h5ad.run.json > versions.yml
+    """
+}
