@@ -47,6 +47,25 @@ def library(String stage) {
     return Library.of(projectDir, workflow.workDir, stage)
 }
 
+// Where the results are, or how to go on.
+def farewell() {
+    if (params.help) {
+        return
+    }
+    if (workflow.success) {
+        log.info(
+            """\
+            Report:   ${params.outdir}/report.html
+            AnnData:  ${params.outdir}/adata.h5ad
+            Tables:   ${params.outdir}/tables/
+            This run: ${params.outdir}/pipeline_info/ (time and memory of each task, versions, parameters)""".stripIndent()
+        )
+    }
+    else if (workflow.stats.succeedCount + workflow.stats.cachedCount + workflow.stats.failedCount > 0) {
+        log.info("Cure the cause that the error names, then start the same command with -resume: finished tasks are kept.")
+    }
+}
+
 workflow RSC_FLOW {
     take:
     settings    // Map: parameters in their types
@@ -153,7 +172,7 @@ workflow RSC_FLOW {
 
     channel.topic('versions')
         .map { versions -> versions.text }
-        .mix(channel.of("Workflow:\n  rsc-flow: \"${workflow.manifest.version}\"\n  Nextflow: \"${workflow.nextflow.version}\"\n"))
+        .mix(channel.of("Workflow:\n  rsc-flow: \"${workflow.manifest.version}\"\n  Nextflow: \"${workflow.nextflow.version}\"\n".toString()))
         .unique()
         .collectFile(name: 'versions.yml', storeDir: "${settings.outdir}/pipeline_info", sort: true)
 }
@@ -174,17 +193,6 @@ workflow {
     }
 
     workflow.onComplete {
-        if (workflow.success && !params.help) {
-            log.info(
-                """\
-                Report:  ${params.outdir}/report.html
-                AnnData: ${params.outdir}/adata.h5ad
-                Tables:  ${params.outdir}/tables/
-                About the run (time and memory of each task, versions, parameters): ${params.outdir}/pipeline_info/""".stripIndent()
-            )
-        }
-        else if (!workflow.success && workflow.stats.succeedCount + workflow.stats.cachedCount > 0) {
-            log.info("Cure the cause that the error message names, then start the same command with -resume: finished tasks are kept.")
-        }
+        farewell()
     }
 }

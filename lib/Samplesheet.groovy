@@ -15,14 +15,14 @@ class Samplesheet {
     final List<String> annotations = []
 
     private final Path sheet
-    private final Map<String, Map> properties
+    private final Map<String, Map> columns
     private final List<String> required
     private final Map<String, Integer> firstRow = [:]
 
     Samplesheet(String file, Path schemaFile) {
         final items = (new JsonSlurper().parse(schemaFile.toFile()) as Map).items as Map
         sheet = Nextflow.file(file) as Path
-        properties = items.properties as Map
+        columns = items['properties'] as Map
         required = items.required as List
         if (!sheet.isFile()) {
             problems << "${sheet}: this is no file. Write a samplesheet with the header sample,path and a row for each sample.".toString()
@@ -37,7 +37,7 @@ class Samplesheet {
         final header = cells(table[0][0])
         checkHeader(header)
         if (!problems) {
-            annotations.addAll(header.findAll { column -> !properties.containsKey(column) })
+            annotations.addAll(header.findAll { column -> !columns.containsKey(column) })
             table.drop(1).each { line, number -> read(header, cells(line), number) }
         }
     }
@@ -78,10 +78,10 @@ class Samplesheet {
     }
 
     private void checkCell(int number, String column, String value) {
-        final property = properties[column] ?: [:]
+        final property = columns[column] ?: [:]
         if (!value) {
             // An annotation may be unknown for no sample: half-empty columns would mix text and missing values.
-            if (required.contains(column) || !properties.containsKey(column)) {
+            if (required.contains(column) || !columns.containsKey(column)) {
                 problem(number, column, 'the cell is empty. Fill it in.')
             }
         } else if (property.enum && !property.enum.contains(value)) {

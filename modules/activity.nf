@@ -31,7 +31,7 @@ process ACTIVITY {
         --tables tables \\
         --backend ${backend} \\
         ${Shell.options(options)}
-    versions.py ${task.process} activity.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} activity.h5ad.run.json > versions.yml
     """
 
     stub:
@@ -39,6 +39,6 @@ process ACTIVITY {
     mkdir tables
     touch activity.h5ad tables/activity_ulm.csv
     echo '{"stage": "activity", "versions": {"stub": "0"}}' > activity.h5ad.run.json
-    versions.py ${task.process} activity.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} activity.h5ad.run.json > versions.yml
     """
 }

@@ -22,13 +22,13 @@ process ASSEMBLE {
         ${Shell.repeated('delta', deltas)} \\
         --output adata.h5ad \\
         ${Shell.options(options)}
-    versions.py ${task.process} adata.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} adata.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch adata.h5ad
     echo '{"stage": "assemble", "versions": {"stub": "0"}}' > adata.h5ad.run.json
-    versions.py ${task.process} adata.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} adata.h5ad.run.json > versions.yml
     """
 }

@@ -25,13 +25,13 @@ process CLUSTER {
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process} cluster.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} cluster.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch cluster.h5ad
     echo '{"stage": "cluster", "versions": {"stub": "0"}}' > cluster.h5ad.run.json
-    versions.py ${task.process} cluster.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} cluster.h5ad.run.json > versions.yml
     """
 }

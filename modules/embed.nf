@@ -27,13 +27,13 @@ process EMBED {
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process} embed.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} embed.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch embed.h5ad
     echo '{"stage": "embed", "versions": {"stub": "0"}}' > embed.h5ad.run.json
-    versions.py ${task.process} embed.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} embed.h5ad.run.json > versions.yml
     """
 }

@@ -16,17 +16,17 @@ process INGEST {
     """
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
     ingest.py \\
-        --input 'input/'${Shell.quote(counts.name)} \\
+        --input ${Shell.quote(counts.name)} \\
         --sample ${meta.id} \\
         --output ${meta.id}.store.h5ad \\
         ${Shell.options(options)}
-    versions.py ${task.process} ${meta.id}.store.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.store.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch ${meta.id}.store.h5ad
     echo '{"stage": "ingest", "versions": {"stub": "0"}}' > ${meta.id}.store.h5ad.run.json
-    versions.py ${task.process} ${meta.id}.store.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.store.h5ad.run.json > versions.yml
     """
 }

@@ -27,13 +27,13 @@ process INTEGRATE {
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process} integrate.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} integrate.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch integrate.h5ad
     echo '{"stage": "integrate", "versions": {"stub": "0"}}' > integrate.h5ad.run.json
-    versions.py ${task.process} integrate.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} integrate.h5ad.run.json > versions.yml
     """
 }

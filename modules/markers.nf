@@ -29,7 +29,7 @@ process MARKERS {
         --tables tables \\
         --backend ${backend} \\
         ${Shell.options(options)}
-    versions.py ${task.process} markers.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} markers.h5ad.run.json > versions.yml
     """
 
     stub:
@@ -37,6 +37,6 @@ process MARKERS {
     mkdir tables
     touch markers.h5ad tables/markers_wilcoxon.csv
     echo '{"stage": "markers", "versions": {"stub": "0"}}' > markers.h5ad.run.json
-    versions.py ${task.process} markers.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} markers.h5ad.run.json > versions.yml
     """
 }

@@ -22,13 +22,13 @@ process MERGE {
         ${Shell.repeated('qc', qcs)} \\
         --output counts.store.h5ad \\
         ${Shell.options(options)}
-    versions.py ${task.process} counts.store.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} counts.store.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch counts.store.h5ad
     echo '{"stage": "merge", "versions": {"stub": "0"}}' > counts.store.h5ad.run.json
-    versions.py ${task.process} counts.store.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} counts.store.h5ad.run.json > versions.yml
     """
 }

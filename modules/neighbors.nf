@@ -25,13 +25,13 @@ process NEIGHBORS {
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process} neighbors.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} neighbors.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch neighbors.h5ad
     echo '{"stage": "neighbors", "versions": {"stub": "0"}}' > neighbors.h5ad.run.json
-    versions.py ${task.process} neighbors.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} neighbors.h5ad.run.json > versions.yml
     """
 }

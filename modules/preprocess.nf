@@ -25,13 +25,13 @@ process PREPROCESS {
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process} preprocess.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} preprocess.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch preprocess.h5ad
     echo '{"stage": "preprocess", "versions": {"stub": "0"}}' > preprocess.h5ad.run.json
-    versions.py ${task.process} preprocess.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} preprocess.h5ad.run.json > versions.yml
     """
 }

@@ -24,13 +24,13 @@ process QC {
         --output ${meta.id}.qc.h5ad \\
         --backend ${backend} \\
         ${Shell.options(options)}
-    versions.py ${task.process} ${meta.id}.qc.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.qc.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     touch ${meta.id}.qc.h5ad
     echo '{"stage": "qc", "versions": {"stub": "0"}}' > ${meta.id}.qc.h5ad.run.json
-    versions.py ${task.process} ${meta.id}.qc.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.qc.h5ad.run.json > versions.yml
     """
 }

@@ -32,7 +32,7 @@ process SPATIAL {
         --backend ${backend} \\
         --seed ${seed} \\
         ${pairs} ${Shell.options(options)}
-    versions.py ${task.process} ${meta.id}.spatial.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.spatial.h5ad.run.json > versions.yml
     """
 
     stub:
@@ -40,6 +40,6 @@ process SPATIAL {
     mkdir tables
     touch ${meta.id}.spatial.h5ad tables/${meta.id}.moran.csv
     echo '{"stage": "spatial", "versions": {"stub": "0"}}' > ${meta.id}.spatial.h5ad.run.json
-    versions.py ${task.process} ${meta.id}.spatial.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${meta.id}.spatial.h5ad.run.json > versions.yml
     """
 }
