@@ -1,7 +1,7 @@
 // Counts store and deltas -> the AnnData file that users open.
 process ASSEMBLE {
     tag "all samples"
-    label 'process_medium'
+    label 'process_low'
 
     input:
     path store

@@ -1,7 +1,7 @@
 // Any format -> the sample's counts store, checked.
 process INGEST {
     tag "${meta.id}"
-    label 'process_low'
+    label 'process_single'
 
     input:
     tuple val(meta), path(counts, stageAs: 'input/*'), val(options)

@@ -1,7 +1,7 @@
 // Counts stores and QC deltas -> one counts store of the cells that pass. Both lists in the same order of samples.
 process MERGE {
     tag "all samples"
-    label 'process_medium'
+    label 'process_low'
 
     input:
     path stores, stageAs: 'samples/*'

@@ -1,7 +1,7 @@
 // The page that shows what was done and found. `parameters` is JSON.
 process REPORT {
     tag "all samples"
-    label 'process_low'
+    label 'process_single'
 
     input:
     path adata

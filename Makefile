@@ -1,0 +1,27 @@
+# make demo: set everything up and run the workflow on real data.   make test: what must pass.
+NEXTFLOW := tools/nextflow
+export PYTHON
+
+.PHONY: setup demo lint test clean
+
+setup: .venv/complete
+
+.venv/complete: requirements/dev.lock python/pyproject.toml
+	tools/setup
+
+demo: setup
+	$(NEXTFLOW) run . -profile test -resume
+	$(NEXTFLOW) run . -profile test_spatial -resume
+	@printf '\nPancreas: results/pancreas/report.html  results/pancreas/adata.h5ad  results/pancreas/tables/\n'
+	@printf 'Prostate: results/prostate/report.html  results/prostate/adata.h5ad  results/prostate/tables/\n'
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run
+	$(NEXTFLOW) lint main.nf modules nextflow.config conf
+
+test: setup lint
+	.venv/bin/pytest -n 2 --dist loadgroup
+
+clean:
+	rm -rf work results .nextflow .nextflow.log* .pytest_cache .ruff_cache
