@@ -13,10 +13,10 @@ import click
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from rsc_core.tl._leiden import leiden
 
 from rsc_core import backend, metrics
 from rsc_core.stages._task import _device_packages
+from rsc_core.tl._leiden import leiden
 
 
 def largest_difference(a, b):
