@@ -1,0 +1,55 @@
+"""Loops of the ligand-receptor test; ``ligrec.cu`` holds the same for CUDA.
+
+Values are integers (fixed point), so that sums are exact and the same in any order.
+"""
+
+import numba
+import numpy as np
+
+from rsc_core.kernels.twin import twin
+
+PARTS = 8  # of the genes, on the CPU: each reads all values and keeps those of its own genes
+
+
+@twin("int64 int32 float32 int32 int64", per_item=32)
+def gene_sizes(n_items, indptr, indices, values, column, size):
+    for part in numba.prange(PARTS):
+        for cell in range(n_items):
+            for k in range(indptr[cell], indptr[cell + 1]):
+                gene = column[indices[k]]
+                if gene >= 0 and gene % PARTS == part and values[k] != 0:
+                    size[gene] += 1
+
+
+@twin("int64 int32 float32 int32 float64 int64 int32 int64", per_item=32)
+def gene_entries(n_items, indptr, indices, values, column, scale, cursor, cell_of, amount):
+    for part in numba.prange(PARTS):
+        for cell in range(n_items):
+            for k in range(indptr[cell], indptr[cell + 1]):
+                gene = column[indices[k]]
+                if gene >= 0 and gene % PARTS == part and values[k] != 0:
+                    to = cursor[gene]
+                    cursor[gene] = to + 1
+                    cell_of[to] = cell
+                    amount[to] = np.int64(np.rint(values[k] * scale))
+
+
+@twin("int64 int32 int64 int16 int64 int64 int64")
+def group_sums(n_items, starts, cell_of, amount, label, n_groups, n_orders, out):
+    for gene in numba.prange(n_items // n_orders):
+        for entry in range(starts[gene], starts[gene + 1]):
+            for order in range(n_orders):
+                out[gene, label[cell_of[entry], order], order] += amount[entry]
+
+
+@twin("int32 int32 int32 int32 uint8 float64 float64 int64 int64 int64 int64")
+def exceeding(n_items, source, target, first, second, tested, observed, mean, n_pairs, n_groups, n_orders, count):
+    for item in numba.prange(n_items):
+        interaction, pair = item // n_pairs, item % n_pairs
+        if tested[interaction, pair]:
+            ligand, receptor, here, there = source[interaction], target[interaction], first[pair], second[pair]
+            level = observed[ligand, here] + observed[receptor, there]
+            above = 0
+            for order in range(n_orders):
+                above += (mean[ligand, here, order] + mean[receptor, there, order]) > level
+            count[interaction, pair] += above
