@@ -1,6 +1,12 @@
 """Activity of regulators and pathways: decoupler's names and signatures, on the backend of the arrays."""
 
-from rsc_core.dc._linear import mlm, ulm
-from rsc_core.dc._net import read_network
+from rsc_core._lazy import public
 
-__all__ = ["mlm", "read_network", "ulm"]
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "mlm": "_linear",
+        "read_network": "_net",
+        "ulm": "_linear",
+    },
+)

@@ -1,7 +1,13 @@
 """Spatial statistics: squidpy's names and signatures, on the backend of the arrays."""
 
-from rsc_core.gr._autocorr import spatial_autocorr
-from rsc_core.gr._build import spatial_neighbors
-from rsc_core.gr._ligrec import ligrec, restore_ligrec
+from rsc_core._lazy import public
 
-__all__ = ["ligrec", "restore_ligrec", "spatial_autocorr", "spatial_neighbors"]
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "ligrec": "_ligrec",
+        "restore_ligrec": "_ligrec",
+        "spatial_autocorr": "_autocorr",
+        "spatial_neighbors": "_build",
+    },
+)

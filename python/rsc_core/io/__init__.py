@@ -1,6 +1,14 @@
 """Files: input formats, the counts store, and the deltas that the stages exchange."""
 
-from rsc_core.io.delta import Delta, read_delta, write_delta
-from rsc_core.io.store import CountsStore, write_store
+from rsc_core._lazy import public
 
-__all__ = ["CountsStore", "Delta", "read_delta", "write_delta", "write_store"]
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "CountsStore": "store",
+        "Delta": "delta",
+        "read_delta": "delta",
+        "write_delta": "delta",
+        "write_store": "store",
+    },
+)

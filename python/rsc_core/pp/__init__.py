@@ -1,18 +1,16 @@
 """Preprocessing: scanpy's names and signatures, on the backend of the arrays."""
 
-from rsc_core.pp._harmony import harmony_integrate
-from rsc_core.pp._hvg import highly_variable_genes
-from rsc_core.pp._neighbors import neighbors
-from rsc_core.pp._normalize import log1p, normalize_total
-from rsc_core.pp._pca import pca
-from rsc_core.pp._qc import calculate_qc_metrics
+from rsc_core._lazy import public
 
-__all__ = [
-    "calculate_qc_metrics",
-    "harmony_integrate",
-    "highly_variable_genes",
-    "log1p",
-    "neighbors",
-    "normalize_total",
-    "pca",
-]
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "calculate_qc_metrics": "_qc",
+        "harmony_integrate": "_harmony",
+        "highly_variable_genes": "_hvg",
+        "log1p": "_normalize",
+        "neighbors": "_neighbors",
+        "normalize_total": "_normalize",
+        "pca": "_pca",
+    },
+)

@@ -1,7 +1,12 @@
 """Tools: scanpy's names and signatures, on the backend of the arrays."""
 
-from rsc_core.tl._leiden import leiden
-from rsc_core.tl._rank_genes_groups import rank_genes_groups
-from rsc_core.tl._umap import umap
+from rsc_core._lazy import public
 
-__all__ = ["leiden", "rank_genes_groups", "umap"]
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "leiden": "_leiden",
+        "rank_genes_groups": "_rank_genes_groups",
+        "umap": "_umap",
+    },
+)
