@@ -10,8 +10,8 @@ setup: .venv/complete
 	tools/setup
 
 demo: setup
-	$(NEXTFLOW) run . -profile test -resume
-	$(NEXTFLOW) run . -profile test_spatial -resume
+	$(NEXTFLOW) run . -profile test --outdir results/pancreas -resume
+	$(NEXTFLOW) run . -profile test_spatial --outdir results/prostate -resume
 	@printf '\nPancreas: results/pancreas/report.html  results/pancreas/adata.h5ad  results/pancreas/tables/\n'
 	@printf 'Prostate: results/prostate/report.html  results/prostate/adata.h5ad  results/prostate/tables/\n'
 

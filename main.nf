@@ -186,10 +186,9 @@ workflow {
         def parameters = new Parameters(params, file("${projectDir}/nextflow_schema.json"))
         def sheet = checkedSheet(parameters)
         def settings = parameters.values
-        def shown = settings.keySet() - placeParameters()
         file("${settings.outdir}/pipeline_info").mkdirs()
-        file("${settings.outdir}/pipeline_info/params.json").text = parameters.json(settings.keySet()) + '\n'
-        RSC_FLOW(settings, sheet, parameters.json(shown))
+        file("${settings.outdir}/pipeline_info/params.json").text = parameters.json()
+        RSC_FLOW(settings, sheet, parameters.jsonWithout(placeParameters()))
     }
 
     workflow.onComplete {

@@ -34,9 +34,14 @@ class Parameters {
         return all
     }
 
-    /** Parameters as JSON. */
-    String json(Collection<String> names) {
-        return JsonOutput.prettyPrint(JsonOutput.toJson(values.subMap(names)))
+    /** All parameters as JSON, a line each. */
+    String json() {
+        return JsonOutput.prettyPrint(JsonOutput.toJson(values)) + '\n'
+    }
+
+    /** JSON in one line, without some of the parameters. */
+    String jsonWithout(Collection<String> names) {
+        return JsonOutput.toJson(values.findAll { name, value -> !names.contains(name) })
     }
 
     /** The text of --help: the parameters by group, with allowed values and default. */

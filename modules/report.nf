@@ -19,9 +19,7 @@ process REPORT {
     script:
     """
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
-    cat > parameters.json <<'END_OF_PARAMETERS'
-    ${parameters}
-    END_OF_PARAMETERS
+    echo ${Shell.quote(parameters)} > parameters.json
     report.py \\
         --adata ${adata} \\
         ${Shell.repeated('qc', qcs)} \\
