@@ -199,7 +199,8 @@ def analytic_variance(graph, mode) -> float:
 
 def _sums(graph, x, genes, n_perms, seed):
     """Means (genes,), sums (3, genes) and those of permutations (n_perms, 2, genes): sum w z z, [sum z^2,] sum (row + column of w) z^2."""
-    xp, n = backend.xp_of(x.data if hasattr(x, "indptr") else x), x.shape[0]
+    x = x.tocsr() if hasattr(x, "tocsr") else x
+    xp, n = backend.xp_of(x), x.shape[0]
     degree = np.asarray(graph.sum(axis=1)).ravel() + np.asarray(graph.sum(axis=0)).ravel()
     edges = tuple(xp.asarray(part) for part in (*backend.csr_parts(graph), degree))
     mean, sums, permuted = np.empty(len(genes)), np.empty((3, len(genes))), np.empty((n_perms, 2, len(genes)))
@@ -214,7 +215,7 @@ def _sums(graph, x, genes, n_perms, seed):
             shift, constant = means(block)
             if first == 0:
                 mean[here] = backend.to_host(shift)
-                sums[:, here] = pair_sums(edges, block, shift, xp.arange(n, dtype=np.int32)[None])[:, 0]
+                sums[:, here] = pair_sums(edges, block, shift, xp.arange(n, dtype=np.int32).reshape(1, -1))[:, 0]
                 sums[1, here][constant] = np.nan
             if n_perms:
                 permuted[first : first + len(orders), :, here] = pair_sums(edges, block, shift, orders)[[0, 2]].transpose(1, 0, 2)
@@ -226,7 +227,6 @@ def dense_genes(x, genes):
     if not hasattr(x, "indptr"):
         xp = backend.xp_of(x)
         return xp.ascontiguousarray(x[:, xp.asarray(genes)], dtype=np.float32)
-    x = x.tocsr()
     indptr, indices, values = backend.csr_parts(x, np.float32)
     xp, column = backend.xp_of(values), np.full(x.shape[1], -1, dtype=np.int32)
     column[genes] = np.arange(len(genes))

@@ -98,7 +98,7 @@ def ligrec(
     x = data.matrix(adata, layer)
     labelled = np.flatnonzero(clusters.codes >= 0)
     if labelled.size < len(clusters):
-        x, clusters = x[labelled], clusters[labelled]
+        x, clusters = x[backend.xp_of(x).asarray(labelled)], clusters[labelled]
     wanted = np.unique(np.concatenate([position for pair in table[["source_genes", "target_genes"]].to_numpy() for position in pair]))
     codes, n_groups = np.asarray(clusters.codes, dtype=np.int16), len(groups)
     expression = Expression(x, wanted, codes, n_groups)
@@ -248,7 +248,7 @@ class Expression:
         self.cell_of, self.amount = xp.empty(starts[-1], dtype=np.int32), xp.empty(starts[-1], dtype=np.int64)
         kernels.gene_entries(n_cells, indptr, indices, values, column, 1 / self.unit, cursor, self.cell_of, self.amount)
         self.codes, self.n_groups, self.size = codes, n_groups, np.bincount(codes, minlength=n_groups)
-        labels = xp.asarray(codes)[:, None]
+        labels = xp.asarray(codes).reshape(-1, 1)
         sums = backend.to_host(self._group_sums(self.amount, labels))[:, :, 0]
         above = backend.to_host(self._group_sums((self.amount > 0).astype(np.int64), labels))[:, :, 0]
         self.mean, self.share = sums / self.size * self.unit, above / self.size

@@ -1,0 +1,140 @@
+"""Spatial graphs: equal to squidpy's, ties by index, degenerate points."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import squidpy as sq
+
+from rsc_core.errors import InvalidInput
+from rsc_core.gr import spatial_neighbors
+from rsc_core.gr._build import nearest
+
+
+def tissue(coordinates, **uns):
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(len(coordinates))])
+    return ad.AnnData(obs=obs, obsm={"spatial": np.asarray(coordinates, dtype=np.float64)}, uns=uns)
+
+
+def scattered(n=300, dimensions=2):
+    return tissue(np.random.default_rng(0).uniform(0, 100, (n, dimensions)))
+
+
+@pytest.fixture(params=["normal", "cancer"])
+def visium(request, data_dir):
+    return ad.read_h5ad(data_dir / f"visium_prostate_{request.param}.h5ad")
+
+
+def assert_same_graphs(adata, **options):
+    ours = spatial_neighbors(adata, copy=True, **options)
+    theirs = sq.gr.spatial_neighbors(adata, copy=True, **options)
+    for mine, reference in zip(ours, (theirs.connectivities, theirs.distances), strict=True):
+        assert mine.dtype == reference.dtype and mine.has_sorted_indices
+        # Distances and factors are rounded once or twice, in their own type.
+        np.testing.assert_allclose(mine.toarray(), reference.toarray(), rtol=4 * np.finfo(mine.dtype).eps, atol=1e-12)
+        assert mine.nnz == (reference.toarray() != 0).sum()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"n_rings": 2}, {"n_rings": 3, "set_diag": True}, {"transform": "spectral"}, {"transform": "cosine"}],
+    ids=str,
+)
+def test_grid_equals_squidpy_on_visium(visium, options):
+    assert_same_graphs(visium, coord_type="grid", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_neighs": 1},
+        {"n_neighs": 15, "set_diag": True},
+        {"n_neighs": 15, "transform": "spectral"},
+        {"transform": "cosine"},
+        {"radius": 8.0},
+        {"radius": (3.0, 9.0), "set_diag": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_generic_equals_squidpy(options, dimensions):
+    assert_same_graphs(scattered(dimensions=dimensions), coord_type="generic", **options)
+
+
+def test_squares_have_four_neighbours():
+    grid = tissue(np.stack(np.meshgrid(range(3), range(3)), axis=-1).reshape(-1, 2))
+    adjacency, distances = spatial_neighbors(grid, coord_type="grid", n_neighs=4, copy=True)
+    assert adjacency.sum(axis=1).ravel().tolist()[0] == [2, 3, 2, 3, 4, 3, 2, 3, 2]
+    assert (distances.data == 1).all() and (adjacency != adjacency.T).nnz == 0
+
+
+def test_of_equally_near_points_the_first_are_taken():
+    line = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0, 1]], dtype=float)
+    indices, distances = nearest(line, 3)
+    assert indices[0].tolist() == [1, 2, 3] and distances[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("n", [2, 40, 300])
+def test_many_points_in_one_place(n):
+    indices, distances = nearest(np.zeros((n, 2)), 6)
+    expected = [[j for j in range(n) if j != i][:6] for i in range(n)]
+    assert indices.tolist() == expected and (distances == 0).all()
+    adjacency, distances = spatial_neighbors(tissue(np.zeros((n, 2))), copy=True)
+    assert adjacency.nnz == n * min(6, n - 1) and distances.nnz == 0
+
+
+def test_nearest_equals_all_distances_with_ties():
+    points = np.random.default_rng(1).integers(0, 8, (200, 2)).astype(float)
+    square = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(square, np.inf)
+    expected = np.lexsort((np.broadcast_to(np.arange(200), square.shape), square))[:, :7]
+    indices, distances = nearest(points, 7)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(distances, np.sqrt(np.take_along_axis(square, expected, axis=1)))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_few_points_take_all_others(n):
+    adata = tissue(np.arange(2.0 * n).reshape(n, 2))
+    spatial_neighbors(adata)
+    assert adata.obsp["spatial_connectivities"].nnz == n * (n - 1)
+    assert adata.uns["spatial_neighbors"]["params"] == {"coord_type": "generic", "n_neighbors": 6}
+
+
+def test_a_spot_far_away_has_no_neighbours():
+    grid = np.stack(np.meshgrid(range(4), range(4)), axis=-1).reshape(-1, 2)
+    adjacency, _ = spatial_neighbors(tissue([*grid, [50, 50]]), coord_type="grid", n_neighs=4, copy=True)
+    assert adjacency[16].nnz == 0 and adjacency[:, 16].nnz == 0
+    spectral, _ = spatial_neighbors(tissue([*grid, [50, 50]]), coord_type="generic", transform="spectral", copy=True)
+    assert np.isfinite(spectral.data).all()
+
+
+def test_visium_is_a_grid_by_default():
+    adata = tissue(np.stack(np.meshgrid(range(4), range(4)), axis=-1).reshape(-1, 2), spatial={})
+    spatial_neighbors(adata, key_added="other")
+    assert adata.uns["other_neighbors"]["params"]["coord_type"] == "grid" and "other_distances" in adata.obsp
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_missing_coordinate_names_the_cell(value):
+    adata = scattered(10)
+    adata.obsm["spatial"][7, 1] = value
+    with pytest.raises(InvalidInput, match=r"row 7 \(c7\)"):
+        spatial_neighbors(adata)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spatial_key": "xy"}, "no obsm\\['xy'\\]; obsm has 'spatial'"),
+        ({"coord_type": "hexagons"}, "grid, generic"),
+        ({"transform": "sine"}, "spectral, cosine"),
+        ({"n_neighs": 0}, "n_neighs is 0"),
+        ({"coord_type": "grid", "radius": 2}, "n_rings"),
+        ({"radius": -1}, "radius is -1"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        spatial_neighbors(scattered(10), **options)

@@ -1,0 +1,134 @@
+"""SPATIAL: what the delta and the tables hold, equal to the library's functions; what it refuses or warns of."""
+
+import json
+
+import cases
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsc_core.errors import InvalidInput
+from rsc_core.gr import ligrec, restore_ligrec, spatial_autocorr, spatial_neighbors
+from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.io.store import write_store
+from rsc_core.pp._normalize import lognorm, size_factors
+from rsc_core.stages import spatial
+
+INTERACTIONS = "ligand,receptor\n" + "".join(f"g{i},g{i + 1}\n" for i in range(0, 20, 2))
+
+
+@pytest.fixture
+def made(tmp_path, backend_name):
+    """Run SPATIAL on two samples whose cells alternate, on a grid of five columns; returns delta, side file, folder of tables."""
+
+    def run(counts, *, spatial_of="xy", clusters=3, interactions=INTERACTIONS, sample="y", **options):
+        n = counts.shape[0]
+        samples, number = np.array(["x", "y"] * (n // 2)), np.arange(n) // 2
+        names = pd.Index([f"c{i}-{name}" for i, name in enumerate(samples)], dtype=object)
+        coordinates = np.stack([number % 5, number // 5], axis=1).astype(np.float64)
+        coordinates[~np.isin(samples, list(spatial_of))] = np.nan
+        write_store(
+            tmp_path / "counts.store.h5ad", [counts], nnz=counts.nnz, count_dtype=np.uint16,
+            obs=pd.DataFrame({"sample": pd.Categorical(samples)}, index=names),
+            var=pd.DataFrame(index=pd.Index([f"g{i}" for i in range(counts.shape[1])], dtype=object)),
+            obsm={"spatial": coordinates} if spatial_of else None,
+        )
+        labels = pd.Categorical((number % clusters).astype(str))
+        columns = {"preprocess": {"size_factor": size_factors(counts)}, "cluster": {"leiden": labels}}
+        files = {"store": tmp_path / "counts.store.h5ad"}
+        for stage, obs in columns.items():
+            files[stage] = tmp_path / f"{stage}.h5ad"
+            write_delta(files[stage], Delta(stage, pd.DataFrame(obs, index=names)))
+        files["interactions"], files["tables"] = tmp_path / "pairs.csv", tmp_path / "tables"
+        files["interactions"].write_text(interactions)
+        files["output"] = tmp_path / f"{sample}.spatial.h5ad"
+        spatial.run(**{**files, "sample": sample, "backend": backend_name, "n_neighs": 4, "n_perms": 20, **options})
+        return read_delta(files["output"]), json.loads((tmp_path / f"{sample}.spatial.h5ad.run.json").read_text()), files["tables"]
+
+    return run
+
+
+def test_equals_the_functions_one_by_one(made, to_xp, tmp_path):
+    counts, mine = cases.counts(80, 30, mean=2), np.arange(1, 80, 2)
+    delta, run, tables = made(counts, seed=4, spatial_stats=["moran", "geary", "ligrec"])
+    labels = pd.Categorical((np.arange(40) % 3).astype(str))
+    adata = cases.annotated(lognorm(to_xp(counts[mine]), size_factors(counts)[mine]), leiden=labels)
+    adata.obsm["spatial"] = np.stack([np.arange(40) % 5, np.arange(40) // 5], axis=1).astype(np.float64)
+    spatial_neighbors(adata, coord_type="grid", n_neighs=4)
+    for key in ("spatial_connectivities", "spatial_distances"):
+        np.testing.assert_array_equal(delta.obsp[key].toarray(), adata.obsp[key].toarray())
+    assert list(delta.obs.index) == [f"c{i}-y" for i in mine] and delta.stage == "spatial:y" and not run["warnings"]
+    for mode, key in (("moran", "moranI"), ("geary", "gearyC")):
+        spatial_autocorr(adata, mode=mode, n_perms=20, seed=4)
+        pd.testing.assert_frame_equal(delta.uns[key], adata.uns[key], check_exact=True, check_index_type=False, check_names=False)
+        written = pd.read_csv(tables / f"y.{mode}.csv", index_col="gene", float_precision="round_trip")
+        pd.testing.assert_frame_equal(written, delta.uns[key], check_names=False, check_exact=True, check_index_type=False)
+    expected = ligrec(adata, "leiden", interactions=tmp_path / "pairs.csv", n_perms=20, seed=4, copy=True)
+    ours = restore_ligrec(delta.uns["leiden_ligrec"])
+    np.testing.assert_array_equal(ours["means"], expected["means"])
+    np.testing.assert_array_equal(ours["pvalues"], expected["pvalues"])
+    written = pd.read_csv(tables / "y.ligrec.csv")
+    assert tuple(written.columns) == spatial.LIGREC_COLUMNS and len(written) == expected["pvalues"].notna().to_numpy().sum()
+    record = delta.record
+    assert record["parameters"]["n_perms"] == 20 and record["seed"] == 4 and record["interactions"]["file"] == "pairs.csv"
+
+
+def test_two_runs_give_the_same_bytes(made, tmp_path):
+    files = [tmp_path / "y.spatial.h5ad", tmp_path / "tables" / "y.moran.csv", tmp_path / "tables" / "y.ligrec.csv"]
+    runs = []
+    for _ in range(2):
+        made(cases.counts(80, 30, mean=2))
+        runs.append([file.read_bytes() for file in files])
+    assert runs[0] == runs[1]
+
+
+def test_a_sample_among_those_without_coordinates(made):
+    delta, _, _ = made(cases.counts(80, 30, mean=2), spatial_of="y")
+    assert len(delta.obs) == 40
+
+
+@pytest.mark.parametrize("spatial_of", ["", "x"])
+def test_no_coordinates_name_the_sample_and_the_remedy(made, spatial_of):
+    with pytest.raises(InvalidInput, match="sample 'y'.*no coordinates.*samplesheet"):
+        made(cases.counts(80, 30, mean=2), spatial_of=spatial_of)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample": "z"}, "sample 'z': no cells; there are x, y"),
+        ({"spatial_stats": ["moran", "ripley"]}, "'ripley'"),
+        ({"spatial_stats": []}, "none given"),
+        ({"cluster_key": "louvain"}, "'louvain': no such column; there are leiden, sample"),
+        ({"interactions": "ligand,gene\nA,B\n"}, "pairs.csv: no columns source and target"),
+    ],
+)
+def test_wrong_options(made, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        made(cases.counts(80, 30, mean=2), **options)
+
+
+def test_ligrec_needs_a_table():
+    with pytest.raises(InvalidInput, match="which ligrec needs"):
+        spatial.run(store="s", preprocess="p", cluster="c", sample="y", output="o", tables="t")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"clusters": 1}, "leiden has 1 cluster"), ({"interactions": "ligand,receptor\nA,B\n"}, "No interaction has both partners")],
+)
+def test_nothing_to_test_warns_and_leaves_an_empty_table(made, options, message):
+    delta, run, tables = made(cases.counts(80, 30, mean=2), **options)
+    assert any(message in warning for warning in run["warnings"]) and "leiden_ligrec" not in delta.uns
+    assert (tables / "y.ligrec.csv").read_text() == ",".join(spatial.LIGREC_COLUMNS) + "\n"
+    assert len(delta.uns["moranI"]) == 30
+
+
+def test_moran_alone_needs_no_clusters_and_no_table(made):
+    delta, _, tables = made(cases.counts(80, 30, mean=2), spatial_stats=["moran"], cluster_key="nothing")
+    assert sorted(path.name for path in tables.iterdir()) == ["y.moran.csv"] and "moranI" in delta.uns
+
+
+def test_three_spots_without_neighbours(made):
+    delta, run, _ = made(cases.counts(6, 30, mean=2), coord_type="generic", spatial_stats=["moran"])
+    assert delta.obsp["spatial_connectivities"].nnz == 6 and not run["warnings"]
