@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Put the counts and all deltas together to the one AnnData file that users open."""
+
+import click
+
+from rsc_core import cli
+
+
+@cli.script
+@click.option("--store", required=True, type=cli.existing_file, help="Merged counts store.")
+@click.option("--delta", required=True, multiple=True, type=cli.existing_file, help="Delta of a stage; repeatable.")
+@cli.output_option("AnnData file (.h5ad)")
+@click.option("--x-content", type=click.Choice(["lognorm", "counts"]), default="lognorm", help="What X holds.")
+def assemble(**options):
+    """Put the counts and all deltas together to the one AnnData file that users open."""
+    from rsc_core.stages.assemble import run
+
+    run(**options)
+
+
+if __name__ == "__main__":
+    cli.run(assemble)

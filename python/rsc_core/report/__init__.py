@@ -1,0 +1,1 @@
+"""The page that shows what was done and found: figures, and the template that holds them."""

@@ -1,0 +1,166 @@
+"""ASSEMBLE: the counts store and all deltas to the one file that users open."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import Delta, digest_of, read_delta
+from rsc_core.io.files import replaced
+from rsc_core.io.store import CountsStore
+from rsc_core.pp._normalize import lognorm
+from rsc_core.stages._task import Task
+
+SHOWN = 12  # hexadecimal digits of a digest in a message
+
+
+@dataclasses.dataclass
+class Part:
+    """A delta, the file that it came from, its sample (empty: all cells), and the rows of the store that its cells are."""
+
+    file: str
+    delta: Delta
+    sample: str
+    rows: np.ndarray
+
+
+def run(*, store, delta, output, x_content="lognorm"):
+    """Put the deltas together with the counts.
+
+    Parameters
+    ----------
+    store
+        Merged counts store.
+    delta
+        Deltas of one run, in any order.
+    output
+        AnnData file to write.
+    x_content
+        ``"lognorm"``: X holds log(1 + count / size factor), float32, and ``layers['counts']`` the counts; ``"counts"``: X
+        holds the counts.
+
+    Raises
+    ------
+    InvalidInput
+        When a delta's cells are not cells of the store, when it was made from another file than the one given, or when
+        two deltas fill the same slot differently; the message names the files.
+    """
+    task = Task("assemble", output, parameters={"x_content": x_content}, parents=[store, *delta])
+    counts = CountsStore(store)
+    with task.step("read"):
+        obs, var = counts.obs, counts.var
+        parts = [read_part(path, obs.index) for path in delta]
+        check_parents(parts, {Path(path).name: digest_of(path) for path in (store, *delta)})
+    with task.step("assemble"):
+        adata = ad.AnnData(obs=obs, var=var, obsm=counts.obsm)
+        n_samples = len({part.sample for part in parts if part.sample})
+        owner = {}
+        for part in parts:
+            place(adata, part, owner, suffix=f"_{part.sample}" if part.sample and n_samples > 1 else "")
+        records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
+        records |= {"store": json.dumps(counts.record, sort_keys=True), "assemble": json.dumps(task.record, sort_keys=True)}
+        adata.uns["rsc_core"] = records
+        fill_x(adata, counts, x_content)
+    with task.step("write"), replaced(output) as temporary:
+        adata.write_h5ad(temporary)
+    task.finish()
+
+
+def read_part(path, cells: pd.Index) -> Part:
+    """Read a delta and find its cells among those of the store."""
+    delta, file = read_delta(path), Path(path).name
+    _, _, sample = delta.stage.partition(":")
+    rows = np.arange(len(cells)) if delta.obs.index.equals(cells) else cells.get_indexer(delta.obs.index)
+    if (rows < 0).any() or (np.diff(rows) <= 0).any() or (not sample and len(rows) != len(cells)):
+        missing = delta.obs.index[rows < 0]
+        raise InvalidInput(
+            f"{file}: its {len(rows)} cells are not the {len(cells)} cells of the counts store"
+            + (f" (first that is not there: {missing[0]!r})." if len(missing) else "."),
+            "Use the files of one run, or run the workflow again with -resume.",
+        )
+    return Part(file, delta, sample, rows)
+
+
+def check_parents(parts: list[Part], given: dict[str, str]) -> None:
+    """Refuse a delta that was made from another file than the one of that name here."""
+    for part in parts:
+        for name, digest in part.delta.record.get("parents", {}).items():
+            if given.get(name, digest) != digest:
+                raise InvalidInput(
+                    f"{part.file}: it was made from another {name} ({digest[:SHOWN]}) than the one given ({given[name][:SHOWN]}).",
+                    "Use the files of one run, or run the workflow again with -resume.",
+                )
+
+
+def place(adata, part: Part, owner: dict, suffix: str) -> None:
+    """Write every slot of a delta into its place; cells of other samples get NaN, no edges, no values."""
+    delta, whole = part.delta, not part.sample
+    for column in delta.obs:
+        values = delta.obs[column]
+        _put(adata.obs, "obs", column, values if whole else values.reindex(adata.obs_names), part, owner)
+    for column in delta.var:
+        _put(adata.var, "var", column, delta.var[column].reindex(adata.var_names), part, owner)
+    for key, value in delta.obsm.items():
+        _put(adata.obsm, "obsm", key, value if whole else _expanded(value, part.rows, adata.obs_names), part, owner)
+    for key, value in delta.varm.items():
+        _put(adata.varm, "varm", key, value, part, owner)
+    for key, value in delta.obsp.items():
+        square = sp.csr_matrix(value)
+        if whole:
+            _put(adata.obsp, "obsp", key, square, part, owner)
+            continue
+        coo = square.tocoo()
+        block = sp.csr_matrix((coo.data, (part.rows[coo.row], part.rows[coo.col])), shape=(adata.n_obs, adata.n_obs))
+        adata.obsp[key] = block if key not in adata.obsp else (adata.obsp[key] + block).tocsr()
+    for key, value in delta.uns.items():
+        _put(adata.uns, "uns", key + suffix, value, part, owner)
+
+
+def _put(slot, slot_name: str, key: str, value, part: Part, owner: dict) -> None:
+    first = owner.setdefault((slot_name, key), part)
+    if first is not part and not part.sample and not _equal(slot[key], value):
+        raise InvalidInput(
+            f"{part.file}: it fills {slot_name}[{key!r}] otherwise than {first.file} does.",
+            "Give each delta of one run once.",
+        )
+    if first is not part and part.sample and hasattr(value, "combine_first"):
+        value = slot[key].combine_first(value)
+    slot[key] = value
+
+
+def _equal(a, b) -> bool:
+    if hasattr(a, "equals"):
+        return a.equals(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    return np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def _expanded(value, rows, names):
+    if isinstance(value, pd.DataFrame):
+        return value.reindex(names)
+    whole = np.full((len(names), *value.shape[1:]), np.nan, dtype=np.result_type(value.dtype, np.float32))
+    whole[rows] = value
+    return whole
+
+
+def fill_x(adata, counts: CountsStore, x_content: str) -> None:
+    """Set X, and for log-normalised values ``layers['counts']``."""
+    matrix = counts.counts()
+    if x_content == "counts":
+        adata.X = matrix.astype(np.float32)
+        return
+    if "size_factor" not in adata.obs:
+        raise InvalidInput(
+            "no delta has obs['size_factor'], which log-normalised values need.", "Give PREPROCESS's delta, or --x-content counts."
+        )
+    adata.X = lognorm(matrix.astype(np.float32), adata.obs["size_factor"].to_numpy())
+    adata.layers["counts"] = matrix
+    adata.uns["log1p"] = {}
