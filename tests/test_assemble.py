@@ -1,0 +1,105 @@
+"""ASSEMBLE: every slot in its place, per-sample deltas at their rows, and mismatches refused by name."""
+
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from rsc_core.errors import InvalidInput
+from rsc_core.io.delta import Delta, digest_of, write_delta
+from rsc_core.io.store import write_store
+from rsc_core.stages.assemble import run
+
+CELLS = [f"c{i}" for i in range(6)]
+COUNTS = sp.csr_matrix(np.array([[1, 0], [2, 2], [0, 3], [4, 0], [0, 1], [5, 5]], dtype=np.float32))
+FACTOR = np.array([0.5, 1, 1, 1, 2, 4])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A store of two samples, a delta of all cells and one of each sample."""
+    obs = pd.DataFrame({"sample": pd.Categorical(["a", "a", "a", "b", "b", "b"])}, index=CELLS)
+    write_store(tmp_path / "counts.h5ad", [COUNTS], nnz=COUNTS.nnz, count_dtype=np.uint16, obs=obs, var=pd.DataFrame(index=["g0", "g1"]))
+    record = {"parents": {"counts.h5ad": digest_of(tmp_path / "counts.h5ad")}}
+    factor = pd.DataFrame({"size_factor": FACTOR, "leiden": pd.Categorical(list("010101"))}, index=CELLS)
+    pca = {"X_pca": np.arange(12, dtype=np.float32).reshape(6, 2)}
+    write_delta(tmp_path / "preprocess.h5ad", Delta("preprocess", factor, obsm=pca, record=record))
+    for sample, cells in (("a", CELLS[:3]), ("b", CELLS[3:])):
+        graph = sp.csr_matrix(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32))
+        table = {"moranI": pd.DataFrame({"I": [0.5, 0.1]}, index=["g0", "g1"])}
+        delta = Delta(
+            f"spatial:{sample}", pd.DataFrame({"depth": [1.0, 2, 3]}, index=cells), obsp={"spatial_connectivities": graph}, uns=table
+        )
+        write_delta(tmp_path / f"{sample}.h5ad", delta)
+    return tmp_path
+
+
+def assemble(folder, *names, **options):
+    run(store=folder / "counts.h5ad", delta=[folder / name for name in names], output=folder / "out.h5ad", **options)
+    return ad.read_h5ad(folder / "out.h5ad")
+
+
+def test_every_slot_in_its_place(folder):
+    adata = assemble(folder, "preprocess.h5ad", "b.h5ad", "a.h5ad")
+    expected = np.log1p(COUNTS.toarray() / FACTOR[:, None])
+    np.testing.assert_allclose(adata.X.toarray(), expected, rtol=1e-7)  # one rounding to float32
+    np.testing.assert_array_equal(adata.layers["counts"].toarray(), COUNTS.toarray())
+    assert list(adata.obs["leiden"]) == list("010101") and adata.obs["leiden"].dtype == "category"
+    assert adata.obs["depth"].tolist() == [1, 2, 3, 1, 2, 3]
+    edges = np.argwhere(adata.obsp["spatial_connectivities"].toarray())
+    assert edges.tolist() == [[0, 1], [1, 0], [3, 4], [4, 3]]
+    assert {"moranI_a", "moranI_b"} <= set(adata.uns)
+    assert json.loads(adata.uns["rsc_core"]["preprocess"])["n_obs"] == 6
+
+
+def test_one_spatial_sample_has_the_plain_name_and_nan_elsewhere(folder):
+    adata = assemble(folder, "preprocess.h5ad", "b.h5ad")
+    assert "moranI" in adata.uns
+    assert np.isnan(adata.obs["depth"]).tolist() == [True] * 3 + [False] * 3
+
+
+def test_x_may_hold_the_counts(folder):
+    adata = assemble(folder, "preprocess.h5ad", x_content="counts")
+    np.testing.assert_array_equal(adata.X.toarray(), COUNTS.toarray())
+    assert not adata.layers
+
+
+def test_same_input_same_bytes(folder):
+    assemble(folder, "preprocess.h5ad", "a.h5ad")
+    first = (folder / "out.h5ad").read_bytes()
+    assemble(folder, "preprocess.h5ad", "a.h5ad")
+    assert (folder / "out.h5ad").read_bytes() == first
+
+
+def test_cells_of_another_run(folder):
+    write_delta(folder / "other.h5ad", Delta("embed", pd.DataFrame(index=[*CELLS[:5], "c9"])))
+    with pytest.raises(InvalidInput, match=r"other\.h5ad: its 6 cells .*'c9'"):
+        assemble(folder, "preprocess.h5ad", "other.h5ad")
+
+
+def test_cells_in_another_order(folder):
+    write_delta(folder / "other.h5ad", Delta("embed", pd.DataFrame(index=CELLS[::-1])))
+    with pytest.raises(InvalidInput, match=r"other\.h5ad: its 6 cells"):
+        assemble(folder, "preprocess.h5ad", "other.h5ad")
+
+
+def test_made_from_another_file(folder):
+    record = {"parents": {"preprocess.h5ad": "0" * 64}}
+    write_delta(folder / "embed.h5ad", Delta("embed", pd.DataFrame(index=CELLS), record=record))
+    with pytest.raises(InvalidInput, match=r"embed\.h5ad: it was made from another preprocess\.h5ad \(000000000000\)"):
+        assemble(folder, "preprocess.h5ad", "embed.h5ad")
+
+
+def test_two_deltas_for_one_slot(folder):
+    other = pd.DataFrame({"leiden": pd.Categorical(list("111111"))}, index=CELLS)
+    write_delta(folder / "again.h5ad", Delta("cluster", other))
+    with pytest.raises(InvalidInput, match=r"again\.h5ad: it fills obs\['leiden'\] otherwise than preprocess\.h5ad does"):
+        assemble(folder, "preprocess.h5ad", "again.h5ad")
+
+
+def test_normalised_values_need_size_factors(folder):
+    with pytest.raises(InvalidInput, match="size_factor"):
+        assemble(folder, "a.h5ad")
