@@ -151,11 +151,11 @@ def spatial(adata, tables: dict[str, pd.DataFrame]) -> list[Section]:
     if "spatial" not in adata.obsm:
         return []
     parts = []
-    for sample in adata.obs["sample"].cat.categories:
+    for number, sample in enumerate(adata.obs["sample"].cat.categories):
         mine = ((adata.obs["sample"] == sample) & np.isfinite(adata.obsm["spatial"]).all(axis=1)).to_numpy()
         if not mine.any():
             continue
-        figure = figures.categories(adata.obsm["spatial"][mine], adata.obs["leiden"][mine], f"tissue-{sample}", ("x", "y"), equal=True)
+        figure = figures.categories(adata.obsm["spatial"][mine], adata.obs["leiden"][mine], f"tissue-{number}", ("x", "y"), equal=True)
         parts.append(Part(f"{sample}: clusters in the tissue", figure))
         for kind, title in (("moran", "genes with the strongest spatial pattern (Moran's I)"), ("ligrec", "ligand-receptor pairs")):
             table = tables.get(f"{sample}.{kind}")
