@@ -41,7 +41,7 @@ def result():
     for sample in obs["sample"].cat.categories:
         mine = obs[obs["sample"] == sample].assign(total_counts=5.0, n_genes_by_counts=3, pct_counts_mt=0.0, passes_qc=True, qc_reason="")
         mine.loc[mine.index[0], ["passes_qc", "qc_reason"]] = [False, "min_genes"]
-        qcs[sample] = Delta(f"qc:{sample}", mine)
+        qcs[sample] = Delta(f"qc:{sample}", mine, uns={"qc_thresholds": {"total_counts": {"lower": 1.25, "upper": np.nan}}})
     return adata, qcs
 
 
@@ -73,6 +73,11 @@ def test_sections_follow_what_there_is(result):
 def test_removed_cells_are_counted(result):
     quality = page.quality(result[1])
     assert "min_genes" in quality.parts[-1].table and quality.parts[-1].heading.startswith("Cells removed")
+
+
+def test_thresholds_are_drawn(result):
+    counts = page.quality(result[1]).parts[0].figure
+    assert counts.count('"dash":"dash"') == 2 and '"x0":1.25' in counts  # one a sample; no limit, no line
 
 
 def test_many_points_are_sampled_alike():

@@ -29,13 +29,14 @@ def sampled(n_points: int) -> np.ndarray:
     return np.sort(rng.permutation(0, "sample", n_points, 0)[:MOST_POINTS])
 
 
-def histogram(values: dict[str, np.ndarray], name: str, title: str, limits=()) -> str:
-    """Histograms of one quantity, a trace a sample, with thresholds as lines."""
+def histogram(values: dict[str, np.ndarray], name: str, title: str, limits: dict[str, list[float]]) -> str:
+    """Histograms of one quantity, a trace a sample, with the sample's thresholds as dashed lines of its colour."""
     figure = go.Figure()
     for number, (sample, numbers) in enumerate(values.items()):
-        figure.add_histogram(x=numbers, name=sample, opacity=0.6, nbinsx=60, marker_color=COLOURS[number % len(COLOURS)])
-    for limit in limits:
-        figure.add_vline(x=limit, line_dash="dash")
+        colour = COLOURS[number % len(COLOURS)]
+        figure.add_histogram(x=numbers, name=sample, opacity=0.6, nbinsx=60, marker_color=colour)
+        for limit in limits.get(sample, []):
+            figure.add_vline(x=limit, line_dash="dash", line_color=colour)
     figure.update_layout(barmode="overlay", xaxis_title=title, yaxis_title="cells")
     return html(figure, name)
 

@@ -76,16 +76,27 @@ def quality(qcs) -> Section:
     for metric, title in QC_METRICS.items():
         values = {name: qc.obs[metric].to_numpy() for name, qc in qcs.items() if metric in qc.obs}
         if values:
+            limits = {name: _limits(qc.uns.get("qc_thresholds", {}).get(metric, {})) for name, qc in qcs.items()}
             quartiles = pd.DataFrame({name: np.quantile(v, [0, 0.25, 0.5, 0.75, 1]) for name, v in values.items()}).T
             quartiles.columns = ["smallest", "25 %", "median", "75 %", "largest"]
-            parts.append(Part(title, figures.histogram(values, metric, title), as_table(quartiles.rename_axis("sample").reset_index())))
+            parts.append(
+                Part(title, figures.histogram(values, metric, title, limits), as_table(quartiles.rename_axis("sample").reset_index()))
+            )
     reasons = pd.DataFrame({name: qc.obs.loc[~qc.obs["passes_qc"], "qc_reason"].astype(str).value_counts() for name, qc in qcs.items()})
     if len(reasons):
         table = reasons.fillna(0).astype(int).rename_axis("reason").reset_index()
         parts.append(Part("Cells removed, by the first limit that they fail", table=as_table(table)))
     return Section(
-        "quality", "Quality of cells", "All cells before filtering: one clear peak a sample is good, a peak near zero is debris.", parts
+        "quality",
+        "Quality of cells",
+        "All cells before filtering, thresholds dashed: one clear peak a sample is good, a peak near zero is debris.",
+        parts,
     )
+
+
+def _limits(threshold: dict) -> list[float]:
+    """The finite ones of a metric's lower and upper threshold."""
+    return [float(limit) for limit in threshold.values() if np.isfinite(limit)]
 
 
 def variation(adata) -> Section:
