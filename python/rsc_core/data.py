@@ -20,7 +20,7 @@ def matrix(adata, layer: str | None = None):
     if layer is None:
         return adata.X
     if layer not in adata.layers:
-        raise KeyError(f"there is no layer {layer!r}; adata.layers has {sorted(adata.layers)}")
+        raise KeyError(f"there is no layer {layer!r}; adata.layers has {layer_names(adata)}")
     return adata.layers[layer]
 
 
@@ -28,6 +28,11 @@ def csr(adata, layer: str | None = None):
     """X or a layer as CSR on its own backend: as it is where it is CSR, converted where it is CSC or dense."""
     stored = matrix(adata, layer)
     return stored.tocsr() if hasattr(stored, "tocsr") else backend.sparse_of(backend.xp_of(stored)).csr_matrix(stored)
+
+
+def layer_names(adata) -> list[str]:
+    """Names of the layers; anndata from 0.13 on lists X among them, under None."""
+    return sorted(name for name in adata.layers if name is not None)
 
 
 def load(store: CountsStore, backend_name: str, rows=None) -> ad.AnnData:

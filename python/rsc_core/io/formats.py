@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anndata as ad
 
+from rsc_core.data import layer_names
 from rsc_core.errors import InvalidInput
 
 
@@ -38,13 +39,13 @@ def _read_h5ad(path: Path, layer: str) -> ad.AnnData:
     if layer:
         if layer not in adata.layers:
             raise InvalidInput(
-                f"{path.name}: there is no layer {layer!r}; layers: {', '.join(adata.layers) or 'none'}.",
+                f"{path.name}: there is no layer {layer!r}; layers: {', '.join(layer_names(adata)) or 'none'}.",
                 "Name the layer that holds raw counts with --counts-layer (samplesheet column counts_layer).",
             )
         adata.X = adata.layers[layer]
     if adata.X is None:
         raise InvalidInput(
-            f"{path.name}: X is missing; layers: {', '.join(adata.layers) or 'none'}.",
+            f"{path.name}: X is missing; layers: {', '.join(layer_names(adata)) or 'none'}.",
             "Store raw counts in X, or name the layer that holds them with --counts-layer (samplesheet column counts_layer).",
         )
     return adata

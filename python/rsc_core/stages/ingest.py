@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from rsc_core.data import layer_names
 from rsc_core.errors import InvalidInput
 from rsc_core.io import formats
 from rsc_core.io.store import smallest_count_dtype, write_store
@@ -111,7 +112,7 @@ def as_counts(adata, name: str) -> sp.csr_matrix:
         at = np.flatnonzero(wrong(counts.data))
         if at.size:
             row = int(np.searchsorted(counts.indptr, at[0], side="right")) - 1
-            layers = ", ".join(adata.layers) or "none"
+            layers = ", ".join(layer_names(adata)) or "none"
             raise InvalidInput(
                 f"{name}: cell {adata.obs_names[row]!r}, gene {adata.var_names[counts.indices[at[0]]]!r}: the value "
                 f"{counts.data[at[0]]!s} is {what} ({at.size} such values); raw counts are needed.",
