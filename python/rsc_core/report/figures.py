@@ -17,9 +17,9 @@ MOST_POINTS = 50_000
 def html(figure: go.Figure, name: str) -> str:
     """A figure as a piece of HTML with a fixed id, so that the same data give the same page."""
     figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 30, "b": 50}, height=460, paper_bgcolor="rgba(0,0,0,0)")
-    return figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config={"displaylogo": False, "responsive": True}
-    )
+    # plotly's toolbar has, by default, a button that sends the figure's data to plotly's server.
+    config = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
+    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config)
 
 
 def sampled(n_points: int) -> np.ndarray:
