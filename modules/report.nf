@@ -14,7 +14,8 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
-    path 'report.html.run.json', emit: run_record, optional: true
+    path 'report.html.run.json', emit: run_record
+    path 'versions.yml', topic: 'versions'
 
     script:
     """
@@ -28,10 +29,13 @@ process REPORT {
         --parameters parameters.json \\
         --output report.html \\
         ${Shell.options(options)}
+    versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """
 
     stub:
     """
     touch report.html
+    echo '{"stage": "report", "versions": {"stub": "0"}}' > report.html.run.json
+    versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """
 }
