@@ -21,7 +21,7 @@ lint: setup
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
 test: setup lint
-	.venv/bin/pytest -n 2 --dist loadgroup
+	.venv/bin/pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf work results .nextflow .nextflow.log* .pytest_cache .ruff_cache

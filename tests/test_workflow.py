@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 NEXTFLOW = ROOT / "tools" / "nextflow"
 PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "lib", "modules", "conf", "bin", "python/rsc_core", "assets", "tests/data")
 
-# One worker, one run at a time: a run takes all cores. The time limit is for a run with compilers on cold caches.
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow"), pytest.mark.timeout(900)]
+# With --dist loadfile one run at a time: a run takes all cores. The time limit is for a run with compilers on cold caches.
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 
 
 class Checkout:
