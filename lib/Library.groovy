@@ -27,6 +27,8 @@ class Library {
         }
         final home = workDir.resolve('lib').resolve(sha.digest().encodeHex().toString().take(16))
         files.each { name -> copyOnce(python.resolve(name), home.resolve(name), home) }
+        // Python puts compiled code there later, which must not change the time of the folder that Nextflow hashes.
+        Files.createDirectories(home.resolve('rsc_core/__pycache__'))
         return home.resolve('rsc_core')
     }
 
