@@ -30,9 +30,10 @@ def folder(tmp_path):
     for sample, cells in (("a", CELLS[:3]), ("b", CELLS[3:])):
         graph = sp.csr_matrix(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32))
         table = {"moranI": pd.DataFrame({"I": [0.5, 0.1]}, index=["g0", "g1"])}
-        delta = Delta(
-            f"spatial:{sample}", pd.DataFrame({"depth": [1.0, 2, 3]}, index=cells), obsp={"spatial_connectivities": graph}, uns=table
-        )
+        obs = pd.DataFrame({"depth": [1.0, 2, 3], "niche": pd.Categorical(["x", sample, "x"])}, index=cells)
+        frame = pd.DataFrame({"b": [1.0, 2, 3], "a": [4.0, 5, 6]}, index=cells)
+        arrays = {"place": np.full((3, 2), ord(sample), dtype=np.float32), "frame": frame}
+        delta = Delta(f"spatial:{sample}", obs, obsm=arrays, obsp={"spatial_connectivities": graph}, uns=table)
         write_delta(tmp_path / f"{sample}.h5ad", delta)
     return tmp_path
 
@@ -49,6 +50,9 @@ def test_every_slot_in_its_place(folder):
     np.testing.assert_array_equal(adata.layers["counts"].toarray(), COUNTS.toarray())
     assert list(adata.obs["leiden"]) == list("010101") and adata.obs["leiden"].dtype == "category"
     assert adata.obs["depth"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert adata.obs["niche"].tolist() == ["x", "a", "x", "x", "b", "x"] and adata.obs["niche"].dtype == "category"
+    assert adata.obsm["place"][:, 0].tolist() == [97] * 3 + [98] * 3
+    assert list(adata.obsm["frame"]) == ["b", "a"] and adata.obsm["frame"]["b"].tolist() == [1, 2, 3, 1, 2, 3]
     edges = np.argwhere(adata.obsp["spatial_connectivities"].toarray())
     assert edges.tolist() == [[0, 1], [1, 0], [3, 4], [4, 3]]
     assert {"moranI_a", "moranI_b"} <= set(adata.uns)
@@ -59,6 +63,31 @@ def test_one_spatial_sample_has_the_plain_name_and_nan_elsewhere(folder):
     adata = assemble(folder, "preprocess.h5ad", "b.h5ad")
     assert "moranI" in adata.uns
     assert np.isnan(adata.obs["depth"]).tolist() == [True] * 3 + [False] * 3
+    assert np.isnan(adata.obsm["place"][:, 0]).tolist() == [True] * 3 + [False] * 3
+    assert adata.obs["niche"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_any_size_of_blocks_gives_the_same_bytes(folder, monkeypatch):
+    assemble(folder, "preprocess.h5ad")
+    whole = (folder / "out.h5ad").read_bytes()
+    monkeypatch.setattr("rsc_core.stages.assemble.BLOCK_NNZ", 2)
+    assemble(folder, "preprocess.h5ad")
+    assert (folder / "out.h5ad").read_bytes() == whole
+
+
+def test_scanpy_finds_its_names(folder):
+    import scanpy as sc
+
+    names = np.rec.fromarrays([["g1", "g0"], ["g0", "g1"]], names=["0", "1"])
+    numbers = {key: np.rec.fromarrays([[2.0, 1], [2.0, 1]], names=["0", "1"]) for key in ("scores", "pvals", "pvals_adj", "logfoldchanges")}
+    params = {"groupby": "leiden", "reference": "rest", "method": "wilcoxon", "use_raw": False}
+    uns = {"rank_genes_groups": {"params": params, "names": names, **numbers}}
+    write_delta(folder / "markers.h5ad", Delta("markers", pd.DataFrame(index=CELLS), uns=uns))
+    adata = assemble(folder, "preprocess.h5ad", "markers.h5ad", "a.h5ad", "b.h5ad")
+    assert sc.get.rank_genes_groups_df(adata, "1")["names"].tolist() == ["g0", "g1"]
+    frame = sc.get.obs_df(adata, ["g1", "leiden", "depth"], obsm_keys=[("X_pca", 1)])
+    np.testing.assert_array_equal(frame["g1"], adata.X[:, [1]].toarray().ravel())
+    assert sc.pl.rank_genes_groups_dotplot(adata, n_genes=1, return_fig=True, dendrogram=False) is not None
 
 
 def test_x_may_hold_the_counts(folder):

@@ -30,6 +30,15 @@ def smallest_count_dtype(largest: int) -> np.dtype:
     return np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
 
 
+def create_csr(parent, key: str, shape, nnz: int, value_dtype, index_dtype) -> h5py.Group:
+    """A group that anndata reads as a CSR matrix, with its datasets ``data`` and ``indices`` to be filled; ``indptr`` is to be added."""
+    group = parent.create_group(key)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})
+    group.create_dataset("data", (nnz,), dtype=value_dtype)
+    group.create_dataset("indices", (nnz,), dtype=index_dtype)
+    return group
+
+
 def write_store(
     path,
     blocks: Iterable[sp.csr_matrix],
@@ -68,10 +77,8 @@ def write_store(
     index_dtype = np.dtype(np.uint16 if len(var) <= 1 << 16 else np.int32)
     with replaced(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        x = file.create_group("X")
-        x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array([len(obs), len(var)])})
-        data = x.create_dataset("data", (nnz,), dtype=count_dtype)
-        indices = x.create_dataset("indices", (nnz,), dtype=index_dtype)
+        x = create_csr(file, "X", (len(obs), len(var)), nnz, count_dtype, index_dtype)
+        data, indices = x["data"], x["indices"]
         indptr = np.zeros(len(obs) + 1, dtype=np.int64)
         digests, row, filled = (hashlib.sha256(), hashlib.sha256()), 0, 0  # one a dataset: the cut into blocks must not show
         for block in blocks:

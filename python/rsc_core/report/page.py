@@ -165,6 +165,8 @@ def quality(qcs, look: dict[str, dict]) -> Section:
         "Every cell that was read, before filtering: one bulge a sample is good, a second one near zero is debris. "
         "Dashed lines are limits; cells beyond them were removed."
     )
+    if not len(table):
+        how += " No cell was removed."
     if constant:
         how += f" The same in half of the cells and more, and not drawn: {', '.join(constant)}."
     return Section("quality", "Quality of cells", how, parts)

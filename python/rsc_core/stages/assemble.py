@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -14,11 +15,12 @@ import scipy.sparse as sp
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, digest_of, read_delta
 from rsc_core.io.files import replaced
-from rsc_core.io.store import CountsStore
+from rsc_core.io.store import CountsStore, create_csr
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages._task import Task
 
 SHOWN = 12  # hexadecimal digits of a digest in a message
+BLOCK_NNZ = 1 << 24  # non-zeros of a row block: 0.4 GB of temporary arrays
 
 
 @dataclasses.dataclass
@@ -67,9 +69,13 @@ def run(*, store, delta, output, x_content="lognorm"):
         records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
         records |= {"store": json.dumps(counts.record, sort_keys=True), "assemble": json.dumps(task.record, sort_keys=True)}
         adata.uns["rsc_core"] = records
-        fill_x(adata, counts, x_content)
+        size_factor = None
+        if x_content == "lognorm":
+            size_factor = size_factors_of(adata)
+            adata.uns["log1p"] = {}
     with task.step("write"), replaced(output) as temporary:
         adata.write_h5ad(temporary)
+        write_matrices(temporary, counts, size_factor)
     task.finish()
 
 
@@ -130,9 +136,17 @@ def _put(slot, slot_name: str, key: str, value, part: Part, owner: dict) -> None
             f"{part.file}: it fills {slot_name}[{key!r}] otherwise than {first.file} does.",
             "Give each delta of one run once.",
         )
-    if first is not part and part.sample and hasattr(value, "combine_first"):
-        value = slot[key].combine_first(value)
-    slot[key] = value
+    slot[key] = value if first is part or not part.sample else _filled(slot[key], value)
+
+
+def _filled(held, value):
+    """What a slot holds, with the values of another sample in the places that are missing; text of uns is taken as it comes."""
+    if isinstance(held, np.ndarray) and held.dtype.kind == "f":
+        return np.where(np.isnan(held), value, held)
+    if isinstance(held, pd.Series) and isinstance(held.dtype, pd.CategoricalDtype):
+        both = held.cat.categories.union(value.cat.categories, sort=False)
+        return held.cat.set_categories(both).combine_first(value.cat.set_categories(both)).astype(pd.CategoricalDtype(both))
+    return held.combine_first(value) if hasattr(held, "combine_first") else value
 
 
 def _equal(a, b) -> bool:
@@ -151,16 +165,38 @@ def _expanded(value, rows, names):
     return whole
 
 
-def fill_x(adata, counts: CountsStore, x_content: str) -> None:
-    """Set X, and for log-normalised values ``layers['counts']``."""
-    matrix = counts.counts()
-    if x_content == "counts":
-        adata.X = matrix.astype(np.float32)
-        return
+def size_factors_of(adata) -> np.ndarray:
+    """PREPROCESS's size factors, float64 (cells,)."""
     if "size_factor" not in adata.obs:
         raise InvalidInput(
             "no delta has obs['size_factor'], which log-normalised values need.", "Give PREPROCESS's delta, or --x-content counts."
         )
-    adata.X = lognorm(matrix.astype(np.float32), adata.obs["size_factor"].to_numpy())
-    adata.layers["counts"] = matrix
-    adata.uns["log1p"] = {}
+    return adata.obs["size_factor"].to_numpy()
+
+
+def write_matrices(path, counts: CountsStore, size_factor: np.ndarray | None) -> None:
+    """Add X to a file, and for log-normalised values ``layers['counts']``, in row blocks of the mapped store.
+
+    Parameters
+    ----------
+    path
+        File of anndata without X.
+    size_factor
+        float64 (cells,); None: X holds the counts.
+    """
+    nnz, index_dtype = int(counts.indptr[-1]), np.int32
+    with h5py.File(path, "r+") as file:
+        groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
+        if size_factor is not None:
+            groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
+        for start, stop, block in counts.blocks(BLOCK_NNZ):
+            here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
+            x = block.astype(np.float32)
+            if size_factor is not None:
+                x = lognorm(x, size_factor[start:stop])
+                groups["counts"]["data"][here] = block.data
+            groups["X"]["data"][here] = x.data
+            for group in groups.values():
+                group["indices"][here] = block.indices
+        for group in groups.values():
+            group.create_dataset("indptr", data=counts.indptr)
