@@ -12,8 +12,20 @@ from rsc_core.kernels.twin import twin
 
 @twin("int64 int32 float32 int32 int64 int64 int64 int64 int64 int64 int64 int64 int64", per_item=32)
 def cell_and_gene_sums(
-    n_items, indptr, indices, values, gene_class, n_genes, n_classes, n_copies,
-    cell_total, cell_genes, cell_class, cell_wrong, gene_total, gene_cells,
+    n_items,
+    indptr,
+    indices,
+    values,
+    gene_class,
+    n_genes,
+    n_classes,
+    n_copies,
+    cell_total,
+    cell_genes,
+    cell_class,
+    cell_wrong,
+    gene_total,
+    gene_cells,
 ):
     for copy in numba.prange(n_copies):
         for cell in range(copy * n_items // n_copies, (copy + 1) * n_items // n_copies):

@@ -71,7 +71,8 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
     dtypes = [np.dtype(t) for t in types.split()]
 
     def pair(body):
-        on_cpu = numba.njit(parallel=True, cache=True)(body)  # never fastmath: both sides round alike
+        parallel = "prange" in body.__code__.co_names
+        on_cpu = numba.njit(parallel=parallel, cache=True)(body)  # never fastmath: both sides round alike
         source = Path(body.__code__.co_filename).with_suffix(".cu")
 
         @functools.wraps(body)

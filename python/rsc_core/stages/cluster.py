@@ -5,12 +5,15 @@ from __future__ import annotations
 import anndata as ad
 
 from rsc_core import backend as backends
+from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.stages._task import Task
 from rsc_core.tl._leiden import leiden
 
+PACKAGES = {"deterministic": ("numba",), "igraph": ("igraph",), "cugraph": ("pylibcugraph-cu12", "pylibcugraph-cu13")}
 
-def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,)):
+
+def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_impl="deterministic"):
     """Leiden at one or more resolutions.
 
     Parameters
@@ -24,11 +27,17 @@ def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,)):
         Where the work runs; seed of its random numbers.
     resolutions
         Numbers above 0.
+    leiden_impl
+        ``"deterministic"``, ``"igraph"`` or ``"cugraph"`` (backend gpu only).
     """
     if not resolutions:
         raise ValueError("no resolution was given")
-    packages = ("igraph",) if backend == "cpu" else ("pylibcugraph-cu12", "pylibcugraph-cu13")
-    parameters = {"resolutions": list(resolutions)}
+    if leiden_impl == "cugraph" and backend == "cpu":
+        raise InvalidInput(
+            "leiden_impl is cugraph, but the backend is cpu.", "Use --leiden-impl deterministic or igraph, or --backend gpu."
+        )
+    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl}
+    packages = PACKAGES[leiden_impl]
     task = Task("cluster", output, parameters=parameters, parents=(neighbors,), backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
         delta = read_delta(neighbors)
@@ -38,6 +47,6 @@ def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,)):
     keys = [f"leiden_{resolution:g}" for resolution in resolutions] if len(resolutions) > 1 else ["leiden"]
     for key, resolution in zip(keys, resolutions, strict=True):
         with task.step(key):
-            leiden(adata, resolution, random_state=seed, key_added=key)
+            leiden(adata, resolution, random_state=seed, key_added=key, flavor=leiden_impl)
     adata.obs["leiden"], adata.uns["leiden"] = adata.obs[keys[0]], adata.uns[keys[0]]
     task.write(obs=adata.obs, uns={key: adata.uns[key] for key in dict.fromkeys(["leiden", *keys])})

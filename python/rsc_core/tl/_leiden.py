@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_core import backend, data, metrics
+from rsc_core.tl._partition import partition
 
 LEVELS = 100  # of cuGraph's hierarchy; it stops by itself before
 
@@ -20,9 +21,9 @@ def leiden(
     key_added="leiden",
     neighbors_key=None,
     obsp=None,
-    n_iterations=2,
+    n_iterations=4,
     use_weights=True,
-    flavor=None,
+    flavor="deterministic",
 ):
     """Communities of the graph with the highest modularity (Traag, Waltman & van Eck 2019, doi:10.1038/s41598-019-41695-z).
 
@@ -42,11 +43,11 @@ def leiden(
     neighbors_key, obsp
         Another graph than ``obsp['connectivities']``: its entry in uns, or its key in obsp.
     n_iterations
-        Passes of igraph over its own result; cuGraph runs until it gains nothing.
+        Passes over the algorithm's own result; cuGraph runs until it gains nothing.
     use_weights
         False: every edge weighs 1.
     flavor
-        ``"igraph"`` or ``"cugraph"``; by default the first on the host, the second on the device.
+        ``"deterministic"`` (:mod:`rsc_core.tl._partition`), ``"igraph"`` on the host, or ``"cugraph"`` on the device.
 
     Returns
     -------
@@ -55,14 +56,18 @@ def leiden(
 
     Notes
     -----
-    The two flavors find partitions of about the same modularity, but not the same partition.
+    The deterministic flavor gives the same labels on both backends, for any number of threads. Modularity: with 4 passes
+    above that of igraph with 2 on the tested graphs, with 2 passes within 0.1 % of it. cuGraph's was 0.7 % below igraph's
+    on pancreas and 2.8 % on noise. Partitions of different flavors differ as those of different seeds do.
+    Weights are rounded to multiples of 2^-10: edges below 2^-11 of the largest count as none.
     """
     graph, _ = data.connectivities(adata, neighbors_key, obsp)
     if resolution <= 0:
         raise ValueError(f"resolution is {resolution}; it must be above 0")
-    flavor = flavor or ("igraph" if backend.xp_of(graph.data) is np else "cugraph")
     if flavor not in FLAVORS:
         raise ValueError(f"flavor is {flavor!r}; it must be one of {sorted(FLAVORS)}")
+    if flavor == "cugraph" and backend.xp_of(graph.data) is np:
+        raise ValueError("flavor 'cugraph' needs a graph on the device; move it there, or use 'deterministic' or 'igraph'")
     indptr, indices, weight = backend.csr_parts(graph, np.float32)
     if not use_weights:
         weight = backend.xp_of(weight).ones_like(weight)
@@ -129,4 +134,4 @@ def _cugraph(indptr, indices, weight, resolution, seed, n_iterations):
     return by_cell
 
 
-FLAVORS = {"igraph": _igraph, "cugraph": _cugraph}
+FLAVORS = {"deterministic": partition, "igraph": _igraph, "cugraph": _cugraph}
