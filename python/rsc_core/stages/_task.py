@@ -85,7 +85,7 @@ class Task:
         self.finish()
 
     def finish(self) -> None:
-        """Write the side file and ``versions.yml`` beside the output."""
+        """Write the side file."""
         run = {
             "stage": self.stage,
             "backend": self.backend,
