@@ -26,9 +26,10 @@ _MASK = (1 << 64) - 1
 
 @dataclasses.dataclass
 class Graph:
-    """A level's graph: CSR arrays without self loops, int64 weights, degrees, the smallest cell of each vertex."""
+    """A level's graph: CSR arrays without self loops, the row of each arc, int64 weights, degrees, smallest cell of a vertex."""
 
     indptr: object
+    row: object
     neighbor: object
     weight: object
     degree: object
@@ -97,7 +98,7 @@ def _graph(n, row, neighbor, weight, representative) -> Graph:
     """A graph from arcs sorted by row."""
     xp = backend.xp_of(representative)
     indptr = xp.searchsorted(row, xp.arange(n + 1, dtype=np.int64)).astype(np.int64)
-    return Graph(indptr, neighbor, weight, segment_sums(weight, indptr), representative)
+    return Graph(indptr, row, neighbor, weight, segment_sums(weight, indptr), representative)
 
 
 def segment_sums(values, bounds):
@@ -218,17 +219,17 @@ def aggregate(graph: Graph, smallest):
     heads = xp.flatnonzero(is_head)
     vertex = (xp.cumsum(is_head) - 1)[smallest].astype(np.int32)
     n = len(heads)
-    key = vertex[rows_of(graph.indptr, len(graph.neighbor))].astype(np.int64) * n + vertex[graph.neighbor]
-    order = xp.argsort(key, kind="stable")
-    key, weight = key[order], graph.weight[order]
+    row, column = vertex[graph.row], vertex[graph.neighbor]
+    between = xp.flatnonzero(row != column)
+    key = row[between].astype(np.int64) * n + column[between]
+    order = xp.argsort(key)  # equal keys are added up as integers: their order does not matter
+    key, weight = key[order], graph.weight[between[order]]
     first = xp.ones(len(key), dtype=bool)
     first[1:] = key[1:] != key[:-1]
     starts = xp.flatnonzero(first)
     bounds = xp.append(starts, xp.asarray([len(key)], dtype=starts.dtype))
-    key, weight = key[starts], segment_sums(weight, bounds)
-    row, column = key // n, key % n
-    kept = xp.flatnonzero(row != column)
-    new = _graph(n, row[kept], column[kept].astype(np.int32), weight[kept], graph.representative[heads])
+    key = key[starts]
+    new = _graph(n, key // n, (key % n).astype(np.int32), segment_sums(weight, bounds), graph.representative[heads])
     members = xp.argsort(vertex, kind="stable")
     ends = xp.searchsorted(vertex[members], xp.arange(n + 1, dtype=np.int64))
     new.degree = segment_sums(graph.degree[members], ends)  # arcs inside a set count, too
@@ -241,8 +242,7 @@ def connected(graph: Graph, part):
     from scipy.sparse.csgraph import connected_components
 
     xp = backend.xp_of(part)
-    indptr, neighbor, labels = (backend.to_host(a) for a in (graph.indptr, graph.neighbor, part))
-    row = rows_of(indptr, len(neighbor))
+    row, neighbor, labels = (backend.to_host(a) for a in (graph.row, graph.neighbor, part))
     inside = labels[row] == labels[neighbor]
     edges = sp.coo_matrix((np.ones(inside.sum(), dtype=np.int8), (row[inside], neighbor[inside])), shape=(graph.n, graph.n))
     return xp.asarray(smallest_member(connected_components(edges, directed=False)[1]))
