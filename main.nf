@@ -28,9 +28,6 @@ def checkedSheet(Parameters parameters) {
     }
     def sheet = new Samplesheet(settings.input.toString(), file("${projectDir}/assets/schema_input.json"))
     problems = sheet.problems
-    if (!problems && sheet.rows.any { row -> row.spatial } && settings.spatial_stats.toString().contains('ligrec') && !settings.interactions) {
-        problems = ["--interactions is missing, which ligrec needs. Name a table with ligand,receptor, or leave ligrec out of --spatial_stats."]
-    }
     if (problems) {
         error("The samplesheet ${settings.input} is not right:\n  ${problems.join('\n  ')}\nNothing was run.")
     }
@@ -133,7 +130,7 @@ workflow RSC_FLOW {
     def spatial_samples = sheet.rows.findAll { row -> row.spatial }.collect { row -> [id: row.sample] }
     if (spatial_samples) {
         def names = ['coord_type', 'n_neighs', 'spatial_stats', 'n_perms', 'cluster_key']
-        def interactions = settings.interactions ? file(settings.interactions) : []
+        def interactions = file(settings.interactions ?: "${projectDir}/assets/ligand_receptor_consensus.csv")
         tissue = channel.fromList(spatial_samples).combine(MERGE.out.store).combine(PREPROCESS.out.delta).combine(CLUSTER.out.delta)
         SPATIAL(tissue, interactions, settings.subMap(names), backend, seed, library('spatial'))
         spatial = SPATIAL.out.delta.map { _meta, delta -> delta }

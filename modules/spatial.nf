@@ -1,4 +1,4 @@
-// Spatial graph and statistics of a sample. `interactions` is an empty list where no table was given.
+// Spatial graph and statistics of a sample.
 process SPATIAL {
     tag "${meta.id}"
     label 'process_medium'
@@ -19,7 +19,6 @@ process SPATIAL {
     path 'versions.yml', topic: 'versions'
 
     script:
-    def pairs = interactions ? "--interactions ${Shell.quote(interactions.name)}" : ''
     """
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
     spatial.py \\
@@ -31,7 +30,8 @@ process SPATIAL {
         --tables tables \\
         --backend ${backend} \\
         --seed ${seed} \\
-        ${pairs} ${Shell.options(options)}
+        --interactions ${interactions} \\
+        ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} ${meta.id}.spatial.h5ad.run.json > versions.yml
     """
 

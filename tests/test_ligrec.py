@@ -1,6 +1,7 @@
 """Ligand-receptor test: means equal squidpy's, p-values equal NumPy's with the same permutations, complexes, degenerate cases."""
 
 import itertools
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -15,6 +16,7 @@ from rsc_core.gr import ligrec, restore_ligrec
 from rsc_core.gr._ligrec import NothingToTest, storable_ligrec, tidy
 from rsc_core.stats import benjamini_hochberg
 
+PAIRS = Path(__file__).parents[1] / "assets" / "ligand_receptor_consensus.csv"
 GENES = [f"G{i}" for i in range(12)]
 
 
@@ -142,11 +144,11 @@ def test_adjustment(axis, number):
 def test_file_of_interactions_and_real_tissue(to_xp, data_dir):
     adata = ad.read_h5ad(data_dir / "visium_prostate_normal.h5ad")
     adata.obs["cluster"] = pd.Categorical((np.arange(adata.n_obs) % 4).astype(str))
-    theirs = pd.read_csv(data_dir / "ligand_receptor_consensus.csv").rename(columns={"ligand": "source", "receptor": "target"})
+    theirs = pd.read_csv(PAIRS).rename(columns={"ligand": "source", "receptor": "target"})
     adata.var_names = adata.var_names.str.upper()
     theirs = squidpys(adata, theirs, n_perms=2)["means"]
     adata.X = to_xp(sp.csr_matrix(adata.X, dtype=np.float32))
-    ligrec(adata, "cluster", interactions=data_dir / "ligand_receptor_consensus.csv", n_perms=2, key_added="pairs")
+    ligrec(adata, "cluster", interactions=PAIRS, n_perms=2, key_added="pairs")
     ours = adata.uns["pairs"]["means"]
     np.testing.assert_allclose(ours, theirs.loc[ours.index, ours.columns], rtol=1e-6)
     assert len(ours) == len(theirs) > 100

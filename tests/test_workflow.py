@@ -125,11 +125,6 @@ def test_missing_column(checkout, tmp_path):
     assert "sheet.csv: row 1 (header): column 'path' is missing, there are sample, file. Add it." in refused(checkout, "--input", sheet)
 
 
-def test_ligrec_without_interactions(checkout):
-    printed = refused(checkout, "--input", checkout.project / "tests" / "data" / "samplesheet_prostate.csv")
-    assert "--interactions is missing, which ligrec needs." in printed
-
-
 def test_outdir_that_cannot_be_written_to(checkout, tmp_path):
     (tmp_path / "file").touch()
     printed = refused(checkout, "-profile", "test", outdir=tmp_path / "file" / "out")
