@@ -1,11 +1,13 @@
+import groovy.io.FileType
 import groovy.json.JsonSlurper
+import java.nio.file.Files
 import java.nio.file.Path
 import nextflow.Nextflow
 
 /** The samplesheet, checked against assets/schema_input.json. */
 class Samplesheet {
 
-    /** A sample each, in the sheet's order: sample, path (found), spatial (true or false), and the other columns' texts. */
+    /** A sample each, in the sheet's order: sample, path (found), contents, spatial (true or false), the other columns' texts. */
     final List<Map> rows = []
 
     /** What is wrong, one line each: row and column, what came, and what to do. */
@@ -72,9 +74,19 @@ class Samplesheet {
         final isWhole = row.path =~ /^(\/|\w+:\/\/)/
         final found = (isWhole ? Nextflow.file(row.path) : sheet.toAbsolutePath().parent.resolve(row.path.toString())) as Path
         if (row.path && !found.exists()) {
-            problem(number, 'path', "file not found: ${found}. Correct it; relative paths start at the samplesheet's folder.")
+            problem(number, 'path', "file or folder not found: ${found}. Correct it; relative paths start at the samplesheet's folder.")
         }
-        rows << row + [path: found, spatial: row.spatial == 'true']
+        rows << row + [path: found, spatial: row.spatial == 'true', contents: contentsOf(found)]
+    }
+
+    /** Name, size and time of each file below a folder, so that a changed file runs its sample again; '' for a file. */
+    private static String contentsOf(Path path) {
+        if (!Files.isDirectory(path)) {
+            return ''
+        }
+        final found = []
+        path.eachFileRecurse(FileType.FILES) { file -> found << "${path.relativize(file)} ${Files.size(file)} ${Files.getLastModifiedTime(file).toMillis()}".toString() }
+        return found.sort().join('\n').md5()
     }
 
     private void checkCell(int number, String column, String value) {
