@@ -84,7 +84,7 @@ workflow RSC_FLOW {
                 [id: row.sample],
                 row.path,
                 ['format', 'counts_layer', 'genome', 'orientation'].collectEntries { name -> [name, row[name] ?: settings[name]] } + [annotation: annotation],
-                row.contents,
+                Samplesheet.contentsOf(row.path),
             ]
         }
     )

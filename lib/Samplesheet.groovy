@@ -1,13 +1,13 @@
-import groovy.io.FileType
 import groovy.json.JsonSlurper
 import java.nio.file.Files
+import java.nio.file.FileSystems
 import java.nio.file.Path
 import nextflow.Nextflow
 
 /** The samplesheet, checked against assets/schema_input.json. */
 class Samplesheet {
 
-    /** A sample each, in the sheet's order: sample, path (found), contents, spatial (true or false), the other columns' texts. */
+    /** A sample each, in the sheet's order: sample, path (found), spatial (true or false), and the other columns' texts. */
     final List<Map> rows = []
 
     /** What is wrong, one line each: row and column, what came, and what to do. */
@@ -76,17 +76,24 @@ class Samplesheet {
         if (row.path && !found.exists()) {
             problem(number, 'path', "file or folder not found: ${found}. Correct it; relative paths start at the samplesheet's folder.")
         }
-        rows << row + [path: found, spatial: row.spatial == 'true', contents: contentsOf(found)]
+        rows << row + [path: found, spatial: row.spatial == 'true']
     }
 
     /** Name, size and time of each file below a folder, so that a changed file runs its sample again; '' for a file. */
-    private static String contentsOf(Path path) {
+    static String contentsOf(Path path) {
         if (!Files.isDirectory(path)) {
             return ''
         }
-        final found = []
-        path.eachFileRecurse(FileType.FILES) { file -> found << "${path.relativize(file)} ${Files.size(file)} ${Files.getLastModifiedTime(file).toMillis()}".toString() }
-        return found.sort().join('\n').md5()
+        // The folder may be a link, which walk() follows nowhere else; other file systems have no links.
+        final folder = path.fileSystem == FileSystems.default ? path.toRealPath() : path
+        final stream = Files.walk(folder)
+        try {
+            final files = stream.collect { file -> file }.findAll { file -> Files.isRegularFile(file) }
+            final told = files.collect { file -> "${folder.relativize(file)} ${Files.size(file)} ${Files.getLastModifiedTime(file).toMillis()}".toString() }
+            return told.sort().join('\n').md5()
+        } finally {
+            stream.close()
+        }
     }
 
     private void checkCell(int number, String column, String value) {

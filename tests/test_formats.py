@@ -499,6 +499,29 @@ def test_what_is_not_known(tmp_path):
     assert "10x_h5 has no layers" in refused(V3_H5, tmp_path, "--counts-layer", "counts")
 
 
+def test_bins_of_visium_hd(tmp_path):
+    square = write_visium(tmp_path / "outs" / "binned_outputs" / "square_008um")
+    (tmp_path / "outs" / "spatial").mkdir()
+    assert "Visium HD has a matrix for each size of bins: square_008um." in refused(tmp_path / "outs", tmp_path)
+    check_counts(ingested(square, tmp_path), cells=["c0", "c2", "c3"], counts=COUNTS[[0, 2, 3]])
+
+
+def test_xenium_that_is_damaged(tmp_path):
+    bundle = write_xenium(tmp_path / "bundle", "cells.csv")
+    table = pd.read_csv(bundle / "cells.csv")
+    table.assign(x_centroid=[3.5, 2, np.nan, 0]).to_csv(bundle / "cells.csv", index=False)
+    assert "cells.csv: cell_id 'c1', column 'x_centroid': '' is not a number (1 such values)" in refused(bundle, tmp_path)
+    table[:3].to_csv(bundle / "cells.csv", index=False)
+    assert "cells.csv: 1 of 4 cells of the matrix are not in it (first: 'c0')" in refused(bundle, tmp_path)
+    (bundle / "cells.csv").unlink()
+    assert "bundle: cells.csv.gz or cells.csv or cells.parquet is missing" in refused(bundle, tmp_path)
+
+
+def test_text_that_is_no_utf8(tmp_path):
+    (write_folder(tmp_path / "f") / "barcodes.tsv").write_bytes(b"c0\nc\xff\nc2\nc3\n")
+    assert "barcodes.tsv: cannot be read as text" in refused(tmp_path / "f", tmp_path)
+
+
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     folder = write_xenium(tmp_path / "bundle", "parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -508,6 +531,6 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
 
 def test_texts_name_every_format():
     """The schemas and the readme name the formats that there are."""
-    for file in ("nextflow_schema.json", "assets/schema_input.json"):
+    for file in ("nextflow_schema.json", "assets/schema_input.json", "README.md"):
         words = set(re.findall(r"[\w]+", (ROOT / file).read_text()))
         assert set(formats.FORMATS) <= words, file

@@ -214,13 +214,16 @@ def test_a_changed_sample_runs_what_depends_on_it_again(stub):
 
 
 def test_a_changed_file_of_a_folder_runs_its_sample_again(stub):
-    """The folder's own time does not change; stubs read nothing."""
+    """The folder's own time does not change, and the sheet names a link to it; stubs read nothing."""
     folder = stub.launch / "a folder, of one sample"
-    folder.mkdir()
+    (stub.launch / "elsewhere").mkdir()
+    folder.symlink_to(stub.launch / "elsewhere")
     for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
         (folder / name).touch()
     sheet = stub.launch / "folder.csv"
-    sheet.write_text(f'sample,path,spatial,genome,orientation\nfolder,"{folder.name}",false,GRCh38,\nother,"{folder.name}/matrix.mtx",false,,\n')
+    sheet.write_text(
+        f'sample,path,spatial,genome,orientation\nfolder,"{folder.name}",false,GRCh38,\nother,"{folder.name}/matrix.mtx",false,,\n'
+    )
     arguments = ["-profile", "test", "-stub", "-resume", "--input", sheet]
     assert "INGEST (folder)" in executed(stub.ran(*arguments, outdir="folder"))
     assert executed(stub.ran(*arguments, outdir="folder")) == []

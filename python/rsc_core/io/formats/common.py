@@ -104,7 +104,7 @@ def opened(path: Path):
 def rows_of_text(path: Path, separator: str = "\t") -> list[list[str]]:
     """The cells of each line of a text that is not quoted; empty lines are left out."""
     with reading(path.name, "text"), opened(path) as file:
-        return [line.split(separator) for line in file.read().splitlines() if line.strip()]
+        return [line.rstrip("\r\n").split(separator) for line in file if line.strip()]
 
 
 def as_csr(name: str, data, indices, indptr, shape) -> sp.csr_matrix:

@@ -38,6 +38,12 @@ def read_visium(path: Path, options: Options) -> ad.AnnData:
     row, as in scanpy and squidpy. ``obs`` has in_tissue, array_row and array_col. ``uns['visium']`` has the numbers of
     scalefactors_json.json and, where there is one, the bytes of the low-resolution image (``lowres_png``, uint8).
     """
+    if (path / "binned_outputs").is_dir() and first_of(path, *SPOT_MATRIX) is None:
+        bins = sorted(entry.name for entry in (path / "binned_outputs").iterdir() if entry.is_dir())
+        raise InvalidInput(
+            f"{path.name}: Visium HD has a matrix for each size of bins: {', '.join(bins) or 'none is there'}.",
+            "Give the folder of one size as path, for example binned_outputs/square_008um.",
+        )
     adata = tenx.read_matrix(required(path, *SPOT_MATRIX, of="Space Ranger"), options)
     folder = path / "spatial"
     file = required(folder, *POSITIONS, of="Space Ranger")
