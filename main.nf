@@ -80,7 +80,8 @@ workflow RSC_FLOW {
             [
                 [id: row.sample],
                 row.path,
-                [format: row.format ?: settings.format, counts_layer: row.counts_layer ?: settings.counts_layer, annotation: annotation],
+                ['format', 'counts_layer', 'genome', 'orientation'].collectEntries { name -> [name, row[name] ?: settings[name]] } + [annotation: annotation],
+                Samplesheet.contentsOf(row.path),
             ]
         }
     )

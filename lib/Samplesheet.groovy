@@ -1,4 +1,6 @@
 import groovy.json.JsonSlurper
+import java.nio.file.Files
+import java.nio.file.FileSystems
 import java.nio.file.Path
 import nextflow.Nextflow
 
@@ -72,9 +74,26 @@ class Samplesheet {
         final isWhole = row.path =~ /^(\/|\w+:\/\/)/
         final found = (isWhole ? Nextflow.file(row.path) : sheet.toAbsolutePath().parent.resolve(row.path.toString())) as Path
         if (row.path && !found.exists()) {
-            problem(number, 'path', "file not found: ${found}. Correct it; relative paths start at the samplesheet's folder.")
+            problem(number, 'path', "file or folder not found: ${found}. Correct it; relative paths start at the samplesheet's folder.")
         }
         rows << row + [path: found, spatial: row.spatial == 'true']
+    }
+
+    /** Name, size and time of each file below a folder, so that a changed file runs its sample again; '' for a file. */
+    static String contentsOf(Path path) {
+        if (!Files.isDirectory(path)) {
+            return ''
+        }
+        // The folder may be a link, which walk() follows nowhere else; other file systems have no links.
+        final folder = path.fileSystem == FileSystems.default ? path.toRealPath() : path
+        final stream = Files.walk(folder)
+        try {
+            final files = stream.collect { file -> file }.findAll { file -> Files.isRegularFile(file) }
+            final told = files.collect { file -> "${folder.relativize(file)} ${Files.size(file)} ${Files.getLastModifiedTime(file).toMillis()}".toString() }
+            return told.sort().join('\n').md5()
+        } finally {
+            stream.close()
+        }
     }
 
     private void checkCell(int number, String column, String value) {

@@ -1,10 +1,10 @@
-// Any format -> the sample's counts store, checked.
+// Any format -> the sample's counts store, checked. contents: what a folder holds, which Nextflow's hash of a folder leaves out.
 process INGEST {
     tag "${meta.id}"
     label 'process_single'
 
     input:
-    tuple val(meta), path(counts, stageAs: 'input/*'), val(options)
+    tuple val(meta), path(counts, stageAs: 'input/*'), val(options), val(contents)
     path library
 
     output:

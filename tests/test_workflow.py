@@ -109,7 +109,7 @@ def test_defects_of_a_samplesheet_are_named_all_at_once(checkout, tmp_path):
     for expected in (
         "sheet.csv: row 4, column 'sample': 'a' stands in row 2 already. Give every sample its own name.",
         "sheet.csv: row 5, column 'sample': 'b c' is not allowed. Use letters, digits",
-        f"sheet.csv: row 6, column 'path': file not found: {tmp_path}/gone.h5ad.",
+        f"sheet.csv: row 6, column 'path': file or folder not found: {tmp_path}/gone.h5ad.",
         "sheet.csv: row 7, column 'spatial': 'yes' is not allowed. Use one of true, false.",
         "sheet.csv: row 8, column 'sample': the cell is empty. Fill it in.",
         "sheet.csv: row 8, column 'path': the cell is empty. Fill it in.",
@@ -208,6 +208,25 @@ def test_a_changed_sample_runs_what_depends_on_it_again(stub):
     assert again == sorted(set(EVERYTHING) - {"INGEST (normal)", "QC (normal)"})
 
 
+def test_a_changed_file_of_a_folder_runs_its_sample_again(stub):
+    """The folder's own time does not change, and the sheet names a link to it; stubs read nothing."""
+    folder = stub.launch / "a folder, of one sample"
+    (stub.launch / "elsewhere").mkdir()
+    folder.symlink_to(stub.launch / "elsewhere")
+    for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
+        (folder / name).touch()
+    sheet = stub.launch / "folder.csv"
+    sheet.write_text(
+        f'sample,path,spatial,genome,orientation\nfolder,"{folder.name}",false,GRCh38,\nother,"{folder.name}/matrix.mtx",false,,\n'
+    )
+    arguments = ["-profile", "test", "-stub", "-resume", "--input", sheet]
+    assert "INGEST (folder)" in executed(stub.ran(*arguments, outdir="folder"))
+    assert executed(stub.ran(*arguments, outdir="folder")) == []
+    (folder / "barcodes.tsv").write_text("changed")
+    again = executed(stub.ran(*arguments, outdir="folder"))
+    assert "INGEST (folder)" in again and "INGEST (other)" not in again
+
+
 def test_one_batch_is_not_integrated(stub):
     again = stub.ran("-profile", "test_spatial", "-stub", "--batch_key", "condition", "--input", one_batch(stub), outdir="one_batch")
     assert executed(again) == sorted(set(EVERYTHING) - set(of_all("INTEGRATE")))
@@ -229,7 +248,7 @@ def prostate(tmp_path_factory):
     data = checkout.project / "tests" / "data"
     shutil.copy2(data / "visium_prostate_normal.h5ad", checkout.launch / "größe, l'échantillon 1.h5ad")
     sheet = checkout.launch / "sheet.csv"
-    rows = ["sample,path,spatial,condition", "normal,\"größe, l'échantillon 1.h5ad\",true,normal"]
+    rows = ["sample,path,spatial,condition", 'normal,"größe, l\'échantillon 1.h5ad",true,normal']
     sheet.write_text("\n".join([*rows, f"cancer,{data}/visium_prostate_cancer.h5ad,true,cancer"]) + "\n")
     checkout.arguments = ["-profile", "test_spatial", "--input", sheet]
     checkout.first = checkout.ran(*checkout.arguments)
@@ -286,6 +305,18 @@ def test_pancreas(tmp_path):
     adata = ad.read_h5ad(checkout.launch / "out" / "adata.h5ad")
     assert set(adata.obs["sample"]) == {"lib1", "lib2", "lib3"}
     assert adata.obs["leiden"].nunique() > 4
+
+
+def test_folders_of_10x(tmp_path):
+    """A Space Ranger folder and a Cell Ranger folder of two genomes go through INGEST of a real run, with a genome for one."""
+    checkout = Checkout(tmp_path)
+    data = checkout.project / "tests" / "data" / "formats"
+    sheet = checkout.launch / "sheet.csv"
+    rows = ["sample,path,genome", f"spots,{data}/visium_data/1.0.0,", f"two,{data}/10x_data/1.2.0/multiple_genomes.h5,hg19_chr21"]
+    sheet.write_text("\n".join(rows) + "\n")
+    checkout.run("-profile", "test", "--input", sheet)  # too few cells for what comes later
+    done = {name: row["status"] for name, row in checkout.trace().items() if name.startswith("INGEST")}
+    assert done == {"INGEST (spots)": "COMPLETED", "INGEST (two)": "COMPLETED"}
 
 
 # ---- errors that a task finds

@@ -48,6 +48,7 @@ def write_store(
     obs: pd.DataFrame,
     var: pd.DataFrame,
     obsm: dict | None = None,
+    uns: dict | None = None,
     record: dict | None = None,
 ) -> None:
     """Write a counts store from row blocks.
@@ -66,6 +67,8 @@ def write_store(
         Annotation of cells and genes; their indices are the names.
     obsm
         Arrays (cells, n), for example ``spatial``.
+    uns
+        Small things that belong to the whole, for example a picture.
     record
         What made the file, kept as JSON in ``uns['rsc_core']``.
 
@@ -98,7 +101,7 @@ def write_store(
         for slot in _SLOTS:
             write_elem(file, slot, (obsm or {}) if slot == "obsm" else {})
         record = {**(record or {}), "n_obs": len(obs), "obs_digest": digest_of_names(obs.index), "counts_digest": counts_digest}
-        write_elem(file, "uns", {"rsc_core": {"store": json.dumps(record, sort_keys=True)}})
+        write_elem(file, "uns", {**(uns or {}), "rsc_core": {"store": json.dumps(record, sort_keys=True)}})
 
 
 class CountsStore:
@@ -158,6 +161,11 @@ class CountsStore:
     def obsm(self) -> dict:
         """Arrays of the cells, read at each access."""
         return self._element("obsm")
+
+    @property
+    def uns(self) -> dict:
+        """What belongs to the whole, without the record, read at each access."""
+        return {key: value for key, value in self._element("uns").items() if key != "rsc_core"}
 
     @property
     def digest(self) -> str:

@@ -18,16 +18,16 @@ _KEPT_OBSM = ("spatial",)
 LARGEST_COUNT = np.iinfo(np.uint32).max
 
 
-def run(*, input, sample, output, format="auto", counts_layer="", annotation=()):
+def run(*, input, sample, output, format="auto", counts_layer="", genome="", orientation="cells-by-genes", annotation=()):
     """Read one sample, check that it holds raw counts, and write its counts store.
 
     Parameters
     ----------
     input, output
-        File to read, store to write.
+        File or folder to read, store to write.
     sample
         Name of the sample; becomes ``obs['sample']``.
-    format, counts_layer
+    format, counts_layer, genome, orientation
         See :func:`rsc_core.io.formats.read`.
     annotation
         Pairs (column, value) that become columns of obs, the same for every cell.
@@ -37,10 +37,11 @@ def run(*, input, sample, output, format="auto", counts_layer="", annotation=())
     InvalidInput
         Names that repeat, no cells or genes, or values that are no counts: the message names row, column and value.
     """
-    task = Task("ingest:" + sample, output, parameters={"sample": sample, "format": format, "counts_layer": counts_layer})
+    how = {"format": format, "counts_layer": counts_layer, "genome": genome, "orientation": orientation}
+    task = Task("ingest:" + sample, output, parameters={"sample": sample, **how})
     name = Path(input).name
     with task.step("read"):
-        adata = formats.read(input, format, counts_layer)
+        adata = formats.read(input, format, counts_layer, genome, orientation)
     with task.step("validate"):
         check_names(adata, name)
         counts = as_counts(adata, name)
@@ -64,6 +65,7 @@ def run(*, input, sample, output, format="auto", counts_layer="", annotation=())
             obs=obs,
             var=adata.var,
             obsm=obsm,
+            uns={"visium": adata.uns["visium"]} if "visium" in adata.uns else None,
             record=task.record,
         )
     task.finish()
