@@ -6,11 +6,16 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "calculate_qc_metrics": "_qc",
+        "filter_cells": "_filter",
+        "filter_genes": "_filter",
+        "filter_highly_variable": "_filter",
+        "flag_gene_family": "_filter",
         "harmony_integrate": "_harmony",
         "highly_variable_genes": "_hvg",
         "log1p": "_normalize",
         "neighbors": "_neighbors",
         "normalize_total": "_normalize",
         "pca": "_pca",
+        "sqrt": "_normalize",
     },
 )
