@@ -14,8 +14,11 @@ __getattr__, __dir__, __all__ = public(
         "highly_variable_genes": "_hvg",
         "log1p": "_normalize",
         "neighbors": "_neighbors",
+        "normalize_pearson_residuals": "_scale",
         "normalize_total": "_normalize",
         "pca": "_pca",
+        "regress_out": "_regress",
+        "scale": "_scale",
         "sqrt": "_normalize",
     },
 )

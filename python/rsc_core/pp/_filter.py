@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsc_core import backend
-from rsc_core.kernels import normalize as kernels
-from rsc_core.pp._normalize import _by_rows, _rows
+from rsc_core.pp._moments import totals
 
 
 def filter_cells(adata, *, min_counts=None, min_genes=None, max_counts=None, max_genes=None, inplace=True):
@@ -78,29 +76,6 @@ def _within(x, limits, axis: int):
     number = totals(x, axis, expressed)
     keep = number >= limit if name.startswith("min") else number <= limit
     return keep, "n_" + name.split("_")[1], number
-
-
-def totals(x, axis: int, expressed: bool = False) -> np.ndarray:
-    """Sums of the rows (axis 1) or columns (axis 0), or how many of their values are above 0.
-
-    Parameters
-    ----------
-    x
-        CSR, CSC or dense.
-
-    Returns
-    -------
-    float64, int64 where ``expressed``, of the host.
-    """
-    if axis == 0:
-        x = x.tocsc().T if hasattr(x, "tocsc") else x.T  # the transpose of a CSC matrix is a CSR one
-    indptr, values = _rows(_by_rows(x))
-    if expressed:
-        values = (values > 0).astype(np.float32)
-    total = backend.xp_of(values).empty(x.shape[0], dtype=np.float64)
-    kernels.row_sums(total.size, indptr, values, total)
-    total = backend.to_host(total)
-    return total.astype(np.int64) if expressed else total
 
 
 def flag_gene_family(adata, *, gene_family_name, gene_family_prefix=None, gene_family_suffix=None, gene_list=None):

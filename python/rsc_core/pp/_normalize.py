@@ -10,9 +10,7 @@ from rsc_core.kernels import normalize as kernels
 PIECE = 4096  # values of a matrix that one item of a kernel takes where rows do not matter
 
 
-def normalize_total(
-    adata, *, target_sum=None, exclude_highly_expressed=False, max_fraction=0.05, layer=None, inplace=True, key_added=None
-):
+def normalize_total(adata, *, target_sum=None, exclude_highly_expressed=False, max_fraction=0.05, layer=None, inplace=True, key_added=None):
     """Divide every cell by its size factor, so that all cells have the same total.
 
     size factor = total of the cell / target,  value = count / size factor.
