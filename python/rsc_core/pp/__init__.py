@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = public(
         "pca": "_pca",
         "regress_out": "_regress",
         "scale": "_scale",
+        "scrublet": "_scrublet",
         "sqrt": "_normalize",
     },
 )
