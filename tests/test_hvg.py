@@ -143,7 +143,12 @@ def test_order_of_cells_changes_no_bit(to_xp):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"flavor": "seurat"}, "flavor is 'seurat'"), ({"batch_key": "donor"}, "no column 'donor'")],
+    [
+        ({"flavor": "loess"}, "flavor is 'loess'"),
+        ({"n_top_genes": None}, "n_top_genes is None"),
+        ({"flavor": "pearson_residuals", "theta": 0}, "theta=0"),
+        ({"batch_key": "donor"}, "no column 'donor'"),
+    ],
 )
 def test_arguments_are_refused(arguments, message):
     with pytest.raises((ValueError, KeyError), match=message):

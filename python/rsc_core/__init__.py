@@ -9,10 +9,12 @@ import importlib
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("dc", "gr", "io", "pp", "tl")
+_SUBPACKAGES = ("dc", "get", "gr", "io", "pp", "tl")
 
 
 def __getattr__(name):
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "CunnData":
+        return importlib.import_module(f"{__name__}.data").CunnData
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 
 from rsc_core import backend
 from rsc_core.io.store import CountsStore
@@ -96,3 +99,210 @@ def connectivities(adata, neighbors_key: str | None = None, obsp: str | None = N
     if slot not in adata.obsp:
         raise KeyError(f"there is no obsp[{slot!r}]; obsp has {sorted(adata.obsp)}")
     return adata.obsp[slot], entry
+
+
+class _Aligned(dict):
+    """The arrays of a slot by name; their first lengths are those of the axes."""
+
+    def __init__(self, slot: str, lengths: tuple[int, ...], items=()):
+        super().__init__()
+        self.slot, self.lengths = slot, lengths
+        for key, value in dict(items).items():
+            self[key] = value
+
+    def __setitem__(self, key, value):
+        if value.shape[: len(self.lengths)] != self.lengths:
+            raise ValueError(f"{self.slot}[{key!r}] has shape {value.shape}; it must begin with {self.lengths}")
+        super().__setitem__(key, value)
+
+
+class CunnData:
+    """AnnData's slots, with X and the layers on one backend and everything else on the host.
+
+    All functions of this package take it in the place of an AnnData. There are no views: a slice is a full copy, whose tables
+    have no unused categories, as with AnnData.
+
+    Parameters
+    ----------
+    X
+        (cells, genes) matrix, dense or sparse; its backend is where the work is done. None: no matrix.
+    obs, var
+        Tables of cells and genes.
+    uns
+        Anything by name.
+    layers
+        Matrices of the shape of X by name.
+    obsm, varm
+        Arrays or tables by name, a row for each cell or gene. What is there on the host is worked on by the CPU.
+    obsp
+        Square matrices of cells by name.
+    """
+
+    raw, is_view = None, False
+
+    def __init__(self, X=None, obs=None, var=None, uns=None, layers=None, obsm=None, varm=None, obsp=None):
+        if X is None and (obs is None or var is None):
+            raise ValueError("without X both obs and var are needed")
+        self._x = X
+        self.obs = pd.DataFrame(index=pd.RangeIndex(X.shape[0]).astype(str)) if obs is None else obs
+        self.var = pd.DataFrame(index=pd.RangeIndex(X.shape[1]).astype(str)) if var is None else var
+        self.X, self.uns = X, dict(uns or {})
+        self.layers = _Aligned("layers", self.shape, layers or {})
+        self.obsm, self.varm = _Aligned("obsm", self.shape[:1], obsm or {}), _Aligned("varm", self.shape[1:], varm or {})
+        self.obsp = _Aligned("obsp", (self.n_obs, self.n_obs), obsp or {})
+
+    @classmethod
+    def from_anndata(cls, adata, backend_name: str = "gpu") -> CunnData:
+        """A copy of an AnnData with X and the layers on a backend (integers as float32), all else on the host."""
+
+        def moved(value):
+            if value is None:
+                return None
+            value = backend.to_host(value).copy()
+            return backend.to_device(value.astype(np.float32) if value.dtype.kind in "iub" else value, backend_name)
+
+        backend.require(backend_name)
+        layers = {name: moved(adata.layers[name]) for name in layer_names(adata)}
+        slots = {slot: {key: _host_copy(value) for key, value in getattr(adata, slot).items()} for slot in ("obsm", "varm", "obsp")}
+        return cls(moved(adata.X), adata.obs.copy(), adata.var.copy(), copy.deepcopy(dict(adata.uns)), layers, **slots)
+
+    def to_anndata(self) -> ad.AnnData:
+        """A copy as an AnnData with everything on the host."""
+        slots = {
+            slot: {key: _host_copy(value) for key, value in getattr(self, slot).items()} for slot in ("layers", "obsm", "varm", "obsp")
+        }
+        x = None if self.X is None else _host_copy(self.X)
+        return ad.AnnData(X=x, obs=self.obs.copy(), var=self.var.copy(), uns=copy.deepcopy(self.uns), **slots)
+
+    @property
+    def X(self):
+        """(cells, genes) matrix on its backend."""
+        return self._x
+
+    @X.setter
+    def X(self, value):
+        if value is not None and value.shape != self.shape:
+            raise ValueError(f"X has shape {value.shape}; {self.shape} is needed")
+        self._x = value
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of cells and genes."""
+        return len(self.obs), len(self.var)
+
+    n_obs = property(lambda self: len(self.obs), doc="Number of cells.")
+    n_vars = property(lambda self: len(self.var), doc="Number of genes.")
+
+    @property
+    def obs_names(self) -> pd.Index:
+        """Names of the cells."""
+        return self.obs.index
+
+    @obs_names.setter
+    def obs_names(self, names):
+        self.obs.index = pd.Index(names)
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the genes."""
+        return self.var.index
+
+    @var_names.setter
+    def var_names(self, names):
+        self.var.index = pd.Index(names)
+
+    def __len__(self) -> int:
+        return self.n_obs
+
+    def copy(self) -> CunnData:
+        """A full copy; every array stays on its backend."""
+        slots = {slot: {key: value.copy() for key, value in getattr(self, slot).items()} for slot in ("layers", "obsm", "varm", "obsp")}
+        x = None if self.X is None else self.X.copy()
+        return CunnData(x, self.obs.copy(), self.var.copy(), copy.deepcopy(self.uns), **slots)
+
+    def __getitem__(self, index) -> CunnData:
+        """A full copy of some cells and genes: names, positions, slices or boolean masks, ``[cells]`` or ``[cells, genes]``."""
+        cells, genes = index if isinstance(index, tuple) else (index, slice(None))
+        rows, columns = _positions(cells, self.obs_names, "cell"), _positions(genes, self.var_names, "gene")
+        obs, var, uns = self.obs.iloc[rows].copy(), self.var.iloc[columns].copy(), copy.deepcopy(self.uns)
+        _drop_unused_categories(obs, uns)
+        _drop_unused_categories(var, uns)
+        return CunnData(
+            None if self.X is None else _taken(self.X, rows, columns),
+            obs,
+            var,
+            uns,
+            {key: _taken(value, rows, columns) for key, value in self.layers.items()},
+            {key: _taken(value, rows) for key, value in self.obsm.items()},
+            {key: _taken(value, columns) for key, value in self.varm.items()},
+            {key: _taken(value, rows, rows) for key, value in self.obsp.items()},
+        )
+
+    def _inplace_subset_obs(self, index):
+        self.__dict__.update(self[index].__dict__)
+
+    def _inplace_subset_var(self, index):
+        self.__dict__.update(self[:, index].__dict__)
+
+    def __repr__(self) -> str:
+        text = f"CunnData object with n_obs × n_vars = {self.n_obs} × {self.n_vars}"
+        for slot in ("obs", "var", "uns", "obsm", "varm", "layers", "obsp"):
+            names = list(getattr(self, slot))
+            if names:
+                text += f"\n    {slot}: {', '.join(repr(str(name)) for name in names)}"
+        return text
+
+
+def _drop_unused_categories(table: pd.DataFrame, uns: dict) -> None:
+    """As a slice of an AnnData does: categories that no row has, and their colours in uns, go."""
+    for key in table.select_dtypes("category"):
+        before = table[key].cat.categories
+        table[key] = table[key].cat.remove_unused_categories()
+        colors = uns.get(f"{key}_colors")
+        if colors is not None and len(colors) == len(before):
+            uns[f"{key}_colors"] = np.asarray(colors)[before.isin(table[key].cat.categories)]
+
+
+def _host_copy(value):
+    return backend.to_host(value).copy()
+
+
+def _positions(index, names: pd.Index, what: str) -> np.ndarray:
+    """int64 positions of an index of any kind."""
+    if isinstance(index, slice):
+        return np.arange(len(names))[index]
+    if isinstance(index, str | int | np.integer):
+        index = [index]
+    index = np.asarray(index)
+    if index.dtype == bool:
+        if index.shape != names.shape:
+            raise IndexError(f"a mask of shape {index.shape} came for {len(names)} {what}s")
+        return np.flatnonzero(index)
+    if index.dtype.kind in "iu":
+        return np.arange(len(names))[index.ravel()]
+    if not index.size:
+        return np.empty(0, dtype=np.int64)
+    if not names.is_unique:
+        raise KeyError(f"names of {what}s are not unique; take positions or a mask")
+    found = names.get_indexer(index.ravel())
+    if (found < 0).any():
+        raise KeyError(f"there is no {what} {str(index.ravel()[found < 0][0])!r} ({(found < 0).sum()} such names)")
+    return found
+
+
+def _taken(value, rows, columns=None):
+    """A copy of some rows, and columns, of an array, sparse matrix or table."""
+    if hasattr(value, "iloc"):
+        return value.iloc[rows].copy()
+    sparse = hasattr(value, "tocsr")
+    xp = backend.xp_of(value.data if sparse else value)
+    whole = [
+        index is None or (len(index) == n and (index == np.arange(n)).all()) for index, n in zip((rows, columns), value.shape, strict=False)
+    ]
+    if all(whole):
+        return value.copy()
+    if not whole[0]:
+        value = (value.tocsr() if sparse else value)[xp.asarray(rows)]
+    if columns is not None and not whole[1]:
+        value = (value.tocsr() if sparse else value)[:, xp.asarray(columns)]
+    return value

@@ -29,6 +29,43 @@ extern "C" __global__ void cell_and_gene_sums(i64 n_items, const i64* indptr, co
     if (wrong != 0) add(cell_wrong + cell, wrong);
 }
 
+__device__ __forceinline__ i64 warp_sum(i64 part) {
+    for (int step = 16; step > 0; step /= 2) part += __shfl_xor_sync(0xffffffffu, part, step);
+    return part;
+}
+
+// The value of the top-th largest count by bisection; counts above it are added, and as many equal to it as are missing.
+extern "C" __global__ void top_sums(i64 n_items, const i64* indptr, const float* values, const i64* top, i64 n_tops, i64* out) {
+    const i64 cell = warp_item();
+    if (cell >= n_items) return;
+    const int lane = threadIdx.x % 32;
+    const i64 start = indptr[cell], stop = indptr[cell + 1];
+    i64 largest = 0;
+    for (i64 k = start + lane; k < stop; k += 32) largest = max(largest, (i64)values[k]);
+    for (int step = 16; step > 0; step /= 2) largest = max(largest, (i64)__shfl_xor_sync(0xffffffffu, largest, step));
+    for (i64 t = 0; t < n_tops; ++t) {
+        i64 low = 0, high = largest;  // the smallest value that fewer than top[t] counts exceed
+        while (low < high) {
+            const i64 middle = (low + high) / 2;
+            i64 found = 0;
+            for (i64 k = start + lane; k < stop; k += 32) found += (i64)values[k] > middle;
+            if (warp_sum(found) < top[t]) high = middle;
+            else low = middle + 1;
+        }
+        i64 sum = 0, found = 0;
+        for (i64 k = start + lane; k < stop; k += 32) {
+            const i64 count = (i64)values[k];
+            if (count > low) {
+                sum += count;
+                ++found;
+            }
+        }
+        sum = warp_sum(sum);
+        found = warp_sum(found);
+        if (lane == 0) out[cell * n_tops + t] = sum + (top[t] - found) * low;
+    }
+}
+
 extern "C" __global__ void gene_moments(i64 n_items, const i64* rows, const i64* indptr, const int* indices, const float* values,
                                         const double* clip, i64 n_genes, i64 n_copies, i64* total, i64* squares, i64* above) {
     const i64 item = warp_item();

@@ -44,6 +44,18 @@ def cell_and_gene_sums(
                                 cell_class[cell, c] += count
 
 
+# CUDA finds the value of the top-th largest count by bisection, for it cannot sort a row in place.
+@twin("int64 float32 int64 int64 int64", per_item=32)
+def top_sums(n_items, indptr, values, top, n_tops, out):
+    for cell in numba.prange(n_items):
+        rising = np.sort(values[indptr[cell] : indptr[cell + 1]])
+        for t in range(n_tops):
+            total = np.int64(0)
+            for k in range(max(0, rising.size - top[t]), rising.size):
+                total += np.int64(rising[k])
+            out[cell, t] = total
+
+
 @twin("int64 int64 int32 float32 float64 int64 int64 int64 int64 int64", per_item=32)
 def gene_moments(n_items, rows, indptr, indices, values, clip, n_genes, n_copies, total, squares, above):
     for copy in numba.prange(n_copies):

@@ -24,3 +24,12 @@ extern "C" __global__ void scale_rows(i64 n_items, const i64* indptr, const floa
         out[k] = (float)(take_log ? log1p(scaled) : scaled);
     }
 }
+
+// Every cell that finds a dominant gene writes the same 1.
+extern "C" __global__ void dominant_columns(i64 n_items, const i64* indptr, const int* indices, const float* values, const double* limit,
+                                            int* dominant) {
+    const i64 row = warp_item();
+    if (row >= n_items) return;
+    for (i64 k = indptr[row] + threadIdx.x % 32; k < indptr[row + 1]; k += 32)
+        if (values[k] > limit[row]) dominant[indices[k]] = 1;
+}

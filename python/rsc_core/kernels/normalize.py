@@ -21,3 +21,12 @@ def scale_rows(n_items, indptr, values, size_factor, take_log, out):
         for k in range(indptr[row], indptr[row + 1]):
             scaled = values[k] / size_factor[row]
             out[k] = np.log1p(scaled) if take_log else scaled
+
+
+# Every cell that finds a dominant gene writes the same 1.
+@twin("int64 int32 float32 float64 int32", per_item=32)
+def dominant_columns(n_items, indptr, indices, values, limit, dominant):
+    for row in numba.prange(n_items):
+        for k in range(indptr[row], indptr[row + 1]):
+            if values[k] > limit[row]:
+                dominant[indices[k]] = 1

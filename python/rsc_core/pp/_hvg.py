@@ -9,37 +9,68 @@ import pandas as pd
 
 from rsc_core import backend, data
 from rsc_core.kernels import counts as kernels
+from rsc_core.pp import _hvg_flavors as others
 
 COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
-FLAVORS = ("seurat_v3",)
+COUNT_FLAVORS = ("seurat_v3", "seurat_v3_paper", "pearson_residuals", "poisson_gene_selection")  # of raw counts
+FLAVORS = ("seurat", "cell_ranger", *COUNT_FLAVORS)
 MIN_BATCH_CELLS = 2  # a variance needs two values
 MIN_REGRESSION_GENES = 3  # a quadratic needs three points in its neighbourhood; with none scikit-misc crashes the process
 
 
 def highly_variable_genes(
-    adata, *, flavor="seurat_v3", n_top_genes=2000, batch_key=None, layer=None, span=0.3, subset=False, inplace=True
+    adata,
+    *,
+    flavor="seurat_v3",
+    n_top_genes=2000,
+    batch_key=None,
+    layer=None,
+    span=0.3,
+    theta=100.0,
+    clip=None,
+    min_mean=0.0125,
+    max_mean=3.0,
+    min_disp=0.5,
+    max_disp=np.inf,
+    n_bins=20,
+    subset=False,
+    inplace=True,
 ):
     """Choose the genes whose variance is largest once its trend with the mean is taken out.
 
-    In each batch: a local quadratic regression (loess) of log10 variance on log10 mean predicts a standard deviation s
-    for each gene; counts are clipped at mean + s · sqrt(cells); ``variances_norm`` is the variance of (count - mean) / s,
-    1 for a gene on the trend, larger for one that tells cells apart. Genes are ordered by their median rank among the
-    ``n_top_genes`` of each batch, then by the number of batches in which they are among these.
+    ``seurat_v3``, ``seurat_v3_paper`` (Stuart et al. 2019, Cell 177:1888): a local quadratic regression (loess) of log10
+    variance on log10 mean predicts a standard deviation s for each gene; counts are clipped at mean + s · sqrt(cells);
+    ``variances_norm`` is the variance of (count - mean) / s, 1 for a gene on the trend, larger for one that tells cells apart.
+    ``pearson_residuals`` (Lause et al. 2021, Genome Biol 22:258): the variance of r = (x - mu) / sqrt(mu + mu² / theta) with
+    mu = cell total · gene total / total, clipped to ± ``clip``.
+    ``poisson_gene_selection`` (Andrews & Hemberg 2019, Bioinformatics 35:2865): observed (1 - expected), with the fractions of
+    zeros observed, and expected of Poisson counts; 1 for a gene that is absent where it should be seen.
+    ``seurat`` (Satija et al. 2015), ``cell_ranger`` (Zheng et al. 2017): variance over mean, standardised among genes of like
+    mean, of logarithmised values; for ``seurat`` after exp(x) - 1.
 
     Parameters
     ----------
     adata
-        AnnData; X or the layer holds raw counts (cells, genes), CSR, CSC or dense.
+        AnnData; X or the layer is (cells, genes), CSR, CSC or dense: raw counts, but log(1 + x) for ``seurat`` and
+        ``cell_ranger``.
     flavor
-        ``"seurat_v3"``.
+        One of the above.
     n_top_genes
-        How many genes to choose; all when there are fewer.
+        How many genes to choose; all when there are fewer. None, for ``seurat`` and ``cell_ranger``: those within the limits.
     batch_key
         Column of obs with the batch of each cell.
     layer
         Layer to use instead of X.
     span
         Share of the genes that each local regression takes.
+    theta
+        Overdispersion of the negative binomial, above 0.
+    clip
+        Largest size of a residual; by default sqrt(cells of the batch).
+    min_mean, max_mean, min_disp, max_disp
+        Limits (themselves outside) of ``means`` and ``dispersions_norm``, where ``n_top_genes`` is None.
+    n_bins
+        Bins of the mean (``seurat``).
     subset
         Keep only the chosen genes in ``adata`` (or in the returned table).
     inplace
@@ -47,46 +78,94 @@ def highly_variable_genes(
 
     Returns
     -------
-    None, or the table: ``means``, ``variances``, ``variances_norm`` (mean over batches), ``highly_variable_rank`` (NaN
-    outside the top of every batch), float64; ``highly_variable``, bool; with ``batch_key`` ``highly_variable_nbatches``, int64.
+    None, or the table, float64 unless said. seurat_v3, its paper, pearson_residuals: ``means``, ``variances``,
+    ``variances_norm`` or ``residual_variances`` (mean over batches), ``highly_variable_rank`` (median over batches, NaN outside
+    the top of every batch). seurat, cell_ranger: ``means``, ``dispersions``, ``dispersions_norm``. poisson_gene_selection:
+    ``observed_fraction_zeros``, ``expected_fraction_zeros``, ``prob_zero_enrichment`` and its ``_rank`` (medians over batches).
+    All: ``highly_variable``, bool; with ``batch_key`` ``highly_variable_nbatches`` (poisson: ``prob_zero_enriched_nbatches``),
+    int64, and but for seurat_v3 and poisson ``highly_variable_intersection``, bool.
 
     Notes
     -----
-    Sums of counts and squares are int64, the rest is float64 on the host: CPU and GPU are equal. scanpy agrees to 1e-6 in
-    ``variances_norm`` and in the choice, apart from genes of equal ``variances_norm`` at the border: these have the order of
-    var here, but that of an unstable sort there, which differs between processors. A constant gene has ``variances_norm`` 0.
-    Different from scanpy: a batch of fewer than 2 cells or without a varying gene is left out, with a warning (scanpy: NaN
-    or an error); where the local regression fails (few or equal means) the span is doubled, then set to 1, then one
-    quadratic is fitted to all genes, with a warning (scanpy: an error, or a crash below 1 / span genes).
-    Stuart et al. 2019, Cell 177:1888.
+    Over batches: seurat_v3 orders genes by their median rank among the ``n_top_genes`` of each batch, then by the number of
+    batches in which they are among these; all others by that number first, then by rank or by mean ``dispersions_norm``.
+
+    Sums of counts and squares are int64, the rest is float64: CPU and GPU choose the same genes. scanpy agrees to 1e-6 in
+    ``variances_norm``, to 1e-9 in ``residual_variances`` and the dispersions (1e-4 of float32 input, whose exponentials it
+    takes in float32) and in the choice, apart from genes of equal values at the border: these have the order of var here, but
+    that of an unstable sort there, which differs between processors. A constant gene has ``variances_norm`` 0, a gene without
+    counts ``residual_variances`` 0.
+
+    Different from scanpy: a batch of fewer than 2 cells (seurat_v3: or without a varying gene) is left out, with a warning
+    (scanpy: NaN or an error); where the local regression fails (few or equal means) the span is doubled, then set to 1, then
+    one quadratic is fitted to all genes, with a warning (scanpy: an error, or a crash below 1 / span genes); ``clip`` None
+    is taken from each batch (scanpy: all batches have that of the first). scvi-tools draws ``prob_zero_enrichment`` by chance.
 
     Raises
     ------
     ValueError
-        For values that are no counts, or when no batch can be used.
+        For values that are no counts where these are needed, or when no batch can be used.
     """
     if flavor not in FLAVORS:
         raise ValueError(f"flavor is {flavor!r}; it must be one of {FLAVORS}")
+    if n_top_genes is None and flavor in COUNT_FLAVORS:
+        raise ValueError(f"n_top_genes is None; flavor {flavor!r} needs a number")
+    if theta <= 0 or (clip is not None and clip < 0):
+        raise ValueError(f"theta={theta} must be above 0, clip={clip} at least 0 or None")
     if batch_key is not None and batch_key not in adata.obs:
         raise KeyError(f"batch_key: obs has no column {batch_key!r}; it has {list(adata.obs)}")
-    counts = data.csr(adata, layer)
-    xp = backend.xp_of(counts.data)
-    if bool((counts.data < 0).any()) or not bool((counts.data == xp.rint(counts.data)).all()):
+    x = data.csr(adata, layer)
+    xp = backend.xp_of(x.data)
+    if flavor in COUNT_FLAVORS and (bool((x.data < 0).any()) or not bool((x.data == xp.rint(x.data)).all())):
         raise ValueError(f"flavor {flavor!r} takes raw counts; {'X' if layer is None else layer} has negative or fractional values")
     batch, names = (np.zeros(adata.n_obs, dtype=np.int64), ["all"]) if batch_key is None else pd.factorize(adata.obs[batch_key], sort=True)
-    table = pd.DataFrame(seurat_v3(counts, batch, names, n_top_genes, span), index=adata.var_names)
+    if flavor.startswith("seurat_v3"):
+        columns = seurat_v3(x, batch, names, n_top_genes, span, flavor == "seurat_v3_paper")
+    else:
+        batches = _usable_batches(batch, names)
+        if flavor == "pearson_residuals":
+            columns = by_residuals(x, batches, n_top_genes, theta, clip)
+        elif flavor == "poisson_gene_selection":
+            columns = others.by_poisson(x, batches, n_top_genes)
+        else:
+            limits = (min_mean, max_mean, min_disp, max_disp)
+            columns = others.by_dispersion(x, batches, flavor, n_top_genes, limits, n_bins, adata.uns.get("log1p", {}).get("base"))
+    table = pd.DataFrame(columns, index=adata.var_names)
     if batch_key is None:
-        del table["highly_variable_nbatches"]
+        over_batches = ("highly_variable_nbatches", "highly_variable_intersection", "prob_zero_enriched_nbatches")
+        table = table.drop(columns=[name for name in over_batches if name in table])
     if not inplace:
         return table[table["highly_variable"]] if subset else table
     adata.var[table.columns] = table
-    adata.uns["hvg"] = {"flavor": flavor}
+    adata.uns["hvg"] = {"flavor": flavor} | ({"computed_on": layer or "adata.X"} if flavor == "pearson_residuals" else {})
     if subset:
         adata._inplace_subset_var(table["highly_variable"].to_numpy())
     return None
 
 
-def seurat_v3(counts, batch, names, n_top_genes: int, span: float = 0.3) -> dict[str, np.ndarray]:
+def _usable_batches(batch, names) -> list[np.ndarray]:
+    """Positions of the cells of each batch that is large enough; a warning names the others."""
+    rows = [np.flatnonzero(batch == number) for number in range(len(names))]
+    for name, cells in zip(names, rows, strict=True):
+        if cells.size < MIN_BATCH_CELLS:
+            warnings.warn(f"batch {str(name)!r} ({cells.size} cells) is left out: {MIN_BATCH_CELLS} are needed", stacklevel=3)
+    rows = [cells for cells in rows if cells.size >= MIN_BATCH_CELLS]
+    if not rows:
+        raise ValueError(f"no batch has {MIN_BATCH_CELLS} cells: there is nothing to choose from")
+    return rows
+
+
+def by_residuals(counts, batches, n_top_genes: int, theta: float, clip: float | None) -> dict[str, np.ndarray]:
+    """The columns of ``pearson_residuals``; ``batches`` are the positions of the cells of each."""
+    means, variances = others.gene_mean_variance(counts)
+    spread = np.array([others.residual_variances(others.some_rows(counts, rows), theta, clip) for rows in batches])
+    chosen = _chosen(spread, n_top_genes, batches_first=True)
+    chosen["residual_variances"] = chosen.pop("variances_norm")
+    chosen["highly_variable_intersection"] = chosen["highly_variable_nbatches"] == len(batches)
+    return {"means": means, "variances": variances} | chosen
+
+
+def seurat_v3(counts, batch, names, n_top_genes: int, span: float = 0.3, batches_first: bool = False) -> dict[str, np.ndarray]:
     """The columns of :func:`highly_variable_genes`, arrays (genes,) of the host.
 
     Parameters
@@ -97,6 +176,8 @@ def seurat_v3(counts, batch, names, n_top_genes: int, span: float = 0.3) -> dict
         int64 (cells,) of the host, positions in ``names``; cells of -1 belong to no batch.
     names
         What the batches are called.
+    batches_first
+        Genes are ordered by the number of batches before the rank.
     """
     n_genes, never = counts.shape[1], np.full(counts.shape[1], np.inf)
     normalized, total, squares = [], np.zeros(n_genes, dtype=np.int64), np.zeros(n_genes, dtype=np.int64)
@@ -119,7 +200,7 @@ def seurat_v3(counts, batch, names, n_top_genes: int, span: float = 0.3) -> dict
     if not normalized:
         raise ValueError("no gene varies in any batch: there is nothing to choose from")
     means, variances = mean_variance(total, squares, counts.shape[0])
-    return {"means": means, "variances": variances} | _chosen(np.array(normalized), n_top_genes)
+    return {"means": means, "variances": variances} | _chosen(np.array(normalized), n_top_genes, batches_first)
 
 
 def gene_moments(counts, rows, clip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,7 +264,7 @@ def trend(mean, variance, span: float) -> np.ndarray:
     return expected
 
 
-def _chosen(normalized, n_top_genes: int) -> dict[str, np.ndarray]:
+def _chosen(normalized, n_top_genes: int, batches_first: bool) -> dict[str, np.ndarray]:
     """Ranks over batches, and the genes that they choose: ``normalized`` is float64 (batches, genes)."""
     order = np.argsort(-normalized, axis=1, kind="stable")
     rank = np.empty_like(normalized)
@@ -192,11 +273,10 @@ def _chosen(normalized, n_top_genes: int) -> dict[str, np.ndarray]:
     n_batches = (~np.isnan(rank)).sum(axis=0)
     median = np.full(normalized.shape[1], np.nan)
     median[n_batches > 0] = np.nanmedian(rank[:, n_batches > 0], axis=0)
-    highly_variable = np.zeros(normalized.shape[1], dtype=bool)
-    highly_variable[np.lexsort((-n_batches, median))[:n_top_genes]] = True
+    order = np.lexsort((median, -n_batches) if batches_first else (-n_batches, median))
     return {
         "variances_norm": normalized.mean(axis=0),
         "highly_variable_rank": median,
-        "highly_variable": highly_variable,
+        "highly_variable": others.first(order, n_top_genes),
         "highly_variable_nbatches": n_batches,
     }

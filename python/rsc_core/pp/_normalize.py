@@ -10,7 +10,7 @@ from rsc_core.kernels import normalize as kernels
 PIECE = 4096  # values of a matrix that one item of a kernel takes where rows do not matter
 
 
-def normalize_total(adata, *, target_sum=None, layer=None, inplace=True, key_added=None):
+def normalize_total(adata, *, target_sum=None, exclude_highly_expressed=False, max_fraction=0.05, layer=None, inplace=True, key_added=None):
     """Divide every cell by its size factor, so that all cells have the same total.
 
     size factor = total of the cell / target,  value = count / size factor.
@@ -21,6 +21,11 @@ def normalize_total(adata, *, target_sum=None, layer=None, inplace=True, key_add
         AnnData; X or the layer is (cells, genes), CSR, CSC or dense, any numeric dtype.
     target_sum
         Total of every cell afterwards; by default the median of the totals above 0.
+    exclude_highly_expressed
+        Leave genes out of the totals (not out of the matrix) that make up more than ``max_fraction`` of a cell's counts in
+        any cell.
+    max_fraction
+        See ``exclude_highly_expressed``.
     layer
         Layer to normalise instead of X.
     inplace
@@ -39,7 +44,7 @@ def normalize_total(adata, *, target_sum=None, layer=None, inplace=True, key_add
     takes cells of total 0 into the median where the matrix is CSR (1.11).
     """
     x = _by_rows(data.matrix(adata, layer))
-    factor = size_factors(x, target_sum)
+    factor = size_factors(without_dominant_genes(x, max_fraction) if exclude_highly_expressed else x, target_sum)
     scaled = scale_rows(x, factor, take_log=False)
     if not inplace:
         return {"X": scaled, "norm_factor": factor}
@@ -49,27 +54,74 @@ def normalize_total(adata, *, target_sum=None, layer=None, inplace=True, key_add
     return None
 
 
-def log1p(adata, *, layer=None):
+def without_dominant_genes(x, max_fraction: float):
+    """The matrix with zeros for every gene that makes up more than a fraction of the total of any cell.
+
+    Parameters
+    ----------
+    x
+        CSR or dense (cells, genes), values of at least 0.
+    max_fraction
+        Between 0 and 1.
+    """
+    if not 0 < max_fraction < 1:
+        raise ValueError(f"max_fraction is {max_fraction}; it must lie between 0 and 1")
+    indptr, values = _rows(x)
+    xp = backend.xp_of(values)
+    total = xp.empty(x.shape[0], dtype=np.float64)
+    kernels.row_sums(total.size, indptr, values, total)
+    columns = x.indices.astype(np.int32, copy=False) if hasattr(x, "indptr") else None
+    if columns is None:
+        dominant = (x > total[:, None] * max_fraction).any(axis=0)
+        return xp.where(dominant[None, :], xp.float32(0), x)
+    dominant = xp.zeros(x.shape[1], dtype=np.int32)
+    kernels.dominant_columns(x.shape[0], indptr, columns, values, total * max_fraction, dominant)
+    return _like(x, xp.where(dominant[columns] > 0, xp.float32(0), values))
+
+
+def sqrt(adata, *, layer=None):
+    """Replace X or a layer by its square root: float64 rounded once to float32, the same on both backends.
+
+    Parameters
+    ----------
+    adata
+        AnnData; X or the layer is (cells, genes), CSR, CSC or dense, any numeric dtype, values of at least 0 (else NaN).
+    layer
+        Layer to transform instead of X.
+    """
+    x = _by_rows(data.matrix(adata, layer))
+    _, values = _rows(x)
+    _replace(adata, layer, _like(x, backend.xp_of(values).sqrt(values)))
+
+
+def log1p(adata, *, base=None, layer=None):
     """Replace X or a layer by log(1 + x).
 
     Parameters
     ----------
     adata
-        AnnData; X or the layer is (cells, genes), CSR, CSC or dense, any numeric dtype. ``uns['log1p']`` marks it.
+        AnnData; X or the layer is (cells, genes), CSR, CSC or dense, any numeric dtype. ``uns['log1p']`` marks it,
+        with the base.
+    base
+        Base of the logarithm, above 0 and not 1; by default e.
     layer
         Layer to transform instead of X.
 
     Notes
     -----
-    Natural logarithm in float64, rounded once to float32; scanpy agrees within 2 units of the last place of float32.
+    Logarithm in float64, rounded once to float32; scanpy agrees within 2 units of the last place of float32.
     """
+    if base is not None and (base <= 0 or base == 1):
+        raise ValueError(f"base is {base}; it must be above 0 and not 1")
     x = _by_rows(data.matrix(adata, layer))
     _, values = _rows(x)
     xp, out = backend.xp_of(values), backend.xp_of(values).empty_like(values)
     pieces = xp.minimum(xp.arange(0, values.size + PIECE, PIECE, dtype=np.int64), values.size)
     kernels.scale_rows(pieces.size - 1, pieces, values, xp.ones(pieces.size - 1), 1, out)
+    if base is not None:
+        out = (out / np.log(base)).astype(np.float32)
     _replace(adata, layer, _like(x, out))
-    adata.uns["log1p"] = {}
+    adata.uns["log1p"] = {} if base is None else {"base": base}
 
 
 def _replace(adata, layer, matrix):

@@ -11,7 +11,7 @@ from rsc_core.kernels import counts as kernels
 COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
 
 
-def calculate_qc_metrics(adata, *, qc_vars=(), layer=None, log1p=True, inplace=False):
+def calculate_qc_metrics(adata, *, qc_vars=(), percent_top=None, layer=None, log1p=True, inplace=False):
     """Totals and numbers of expressed genes of each cell, and the same of each gene.
 
     Parameters
@@ -20,6 +20,8 @@ def calculate_qc_metrics(adata, *, qc_vars=(), layer=None, log1p=True, inplace=F
         AnnData; X or the layer holds counts (cells, genes), CSR, CSC or dense.
     qc_vars
         Boolean columns of var (at most 31): for each the total of these genes and its share in percent.
+    percent_top
+        Numbers of genes: for each the share, in percent, of a cell's counts in that many of its most expressed genes.
     layer
         Layer to use instead of X.
     log1p
@@ -44,16 +46,24 @@ def calculate_qc_metrics(adata, *, qc_vars=(), layer=None, log1p=True, inplace=F
         raise KeyError(f"qc_vars: var has no column {missing[0]!r}; it has {list(adata.var)}")
     if len(qc_vars) > 31:
         raise ValueError(f"qc_vars: {len(qc_vars)} columns came; at most 31 are possible")
+    percent_top = sorted(percent_top or ())
+    if percent_top and not 1 <= percent_top[0] <= percent_top[-1] <= adata.n_vars:
+        raise ValueError(f"percent_top is {percent_top}; there are {adata.n_vars} genes")
     gene_class = np.zeros(adata.n_vars, dtype=np.int32)
     for i, name in enumerate(qc_vars):
         gene_class |= adata.var[name].to_numpy().astype(np.int32) << np.int32(i)
-    sums = count_sums(data.csr(adata, layer), gene_class, len(qc_vars))
+    counts = data.csr(adata, layer)
+    sums = count_sums(counts, gene_class, len(qc_vars))
     wrong = np.flatnonzero(sums["cell_wrong"])
     if wrong.size:
         raise ValueError(
             f"cell {adata.obs_names[wrong[0]]!r} has values that are negative or not whole ({wrong.size} such cells); counts are needed"
         )
     cells, genes = _cell_table(sums, qc_vars, adata.obs_names, log1p), _gene_table(sums, adata.n_obs, adata.var_names, log1p)
+    if percent_top:
+        with np.errstate(invalid="ignore"):
+            share = top_sums(counts, percent_top) / sums["cell_total"][:, None] * 100
+        cells[[f"pct_counts_in_top_{n}_genes" for n in percent_top]] = share
     if not inplace:
         return cells, genes
     adata.obs[cells.columns] = cells
@@ -86,6 +96,23 @@ def count_sums(counts, gene_class, n_classes: int) -> dict[str, np.ndarray]:
     kernels.cell_and_gene_sums(n_cells, indptr, indices, values, xp.asarray(gene_class), n_genes, n_classes, COPIES, *sums.values())
     sums = {name: backend.to_host(value) for name, value in sums.items()}
     return sums | {name: sums[name].sum(axis=0) for name in ("gene_total", "gene_cells")}
+
+
+def top_sums(counts, tops) -> np.ndarray:
+    """Counts of each cell in its most expressed genes: int64 (cells, tops) of the host.
+
+    Parameters
+    ----------
+    counts
+        CSR (cells, genes) of counts.
+    tops
+        Numbers of genes.
+    """
+    indptr, _, values = backend.csr_parts(counts, np.float32)
+    xp = backend.xp_of(values)
+    out = xp.empty((counts.shape[0], len(tops)), dtype=np.int64)
+    kernels.top_sums(counts.shape[0], indptr, values, xp.asarray(tops, dtype=np.int64), len(tops), out)
+    return backend.to_host(out)
 
 
 def _cell_table(sums, qc_vars, names, log1p: bool) -> pd.DataFrame:

@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = public(
     {
         "leiden": "_leiden",
         "rank_genes_groups": "_rank_genes_groups",
+        "score_genes": "_score_genes",
+        "score_genes_cell_cycle": "_score_genes",
         "umap": "_umap",
     },
 )

@@ -1,0 +1,107 @@
+"""What columns of obs explain of the genes, taken off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from rsc_core import backend, data
+from rsc_core.pp._moments import gene_mean_variance, some_rows
+from rsc_core.pp._normalize import _by_rows, _replace
+from rsc_core.pp._pca import dense_blocks
+from rsc_core.pp._scale import scaled
+
+SAME = 1e-12  # eigenvalue, of the correlations of the regressors, below which a direction repeats others
+
+
+def regress_out(adata, keys, *, layer=None):
+    """Replace every gene by what is left of it after a linear regression on columns of obs.
+
+    residual = x - mean - R β with β = (RᵀR)⁻¹ Rᵀ x, R the numerical columns, centred and of length one. One categorical
+    column: x minus the mean of the cell's group.
+
+    Parameters
+    ----------
+    adata
+        AnnData or CunnData; X or the layer is (cells, genes), CSR, CSC or dense, any numeric dtype.
+    keys
+        Numerical columns of obs, or one categorical (category, string or bool) column.
+    layer
+        Layer to use instead of X.
+
+    Notes
+    -----
+    The matrix becomes dense float32. RᵀR, Rᵀx and β are float64: columns of very different size, as totals, do no harm.
+    A constant column, or one that others determine, changes nothing. Sums run over blocks of a constant size; CPU and GPU agree
+    within 1e-5, and scanpy within 1e-4 of the gene's standard deviation (it solves with the raw columns).
+
+    Raises
+    ------
+    KeyError
+        No such column.
+    ValueError
+        A value that is missing or not finite (the message names the cell), a categorical column beside others.
+    """
+    keys = [keys] if isinstance(keys, str) else list(keys)
+    missing = [key for key in keys if key not in adata.obs]
+    if missing or not keys:
+        raise KeyError(f"keys: obs has no column {missing[0]!r}; it has {list(adata.obs)}" if missing else "keys: at least one is needed")
+    columns = [adata.obs[key] for key in keys]
+    for key, column in zip(keys, columns, strict=True):
+        wrong = np.flatnonzero(column.isna() | (np.isinf(column) if pd.api.types.is_float_dtype(column) else False))
+        if wrong.size:
+            raise ValueError(f"obs[{key!r}] has no finite value for the cell {adata.obs_names[wrong[0]]!r} ({wrong.size} such cells)")
+    groups = [key for key, column in zip(keys, columns, strict=True) if not _is_number(column)]
+    if groups and len(keys) > 1:
+        raise ValueError(f"obs[{groups[0]!r}] is categorical; such a column is regressed out alone, but {len(keys)} keys came")
+    x = _by_rows(data.matrix(adata, layer))
+    if groups:
+        residuals = without_group_means(x, pd.factorize(columns[0], sort=True)[0])
+    else:
+        residuals = without_columns(x, np.column_stack([column.to_numpy(dtype=np.float64) for column in columns]))
+    _replace(adata, layer, residuals)
+
+
+def _is_number(column) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def without_group_means(x, group):
+    """x minus the mean of the row's group: dense float32. ``group`` is int64 (cells,) of the host."""
+    xp = backend.xp_of(x.data if hasattr(x, "tocsr") else x)
+    out, ones = xp.empty(x.shape, dtype=np.float32), np.ones(x.shape[1])
+    for number in range(int(group.max(initial=-1)) + 1):
+        rows = np.flatnonzero(group == number)
+        part = some_rows(x, rows)
+        out[xp.asarray(rows)] = scaled(part, np.ones(rows.size, dtype=bool), gene_mean_variance(part)[0], ones, np.inf)
+    return out
+
+
+def without_columns(x, regressors):
+    """x minus its mean and its regression on the columns of ``regressors``: dense float32.
+
+    Parameters
+    ----------
+    x
+        CSR or dense (cells, genes).
+    regressors
+        float64 (cells, k) of the host.
+    """
+    xp, (n_cells, n_genes) = backend.xp_of(x.data if hasattr(x, "tocsr") else x), x.shape
+    unit = regressors - regressors.mean(axis=0)
+    unit -= unit.mean(axis=0)  # what rounding of large means left
+    length = np.sqrt((unit * unit).sum(axis=0))
+    unit = unit / np.where(length > SAME * np.abs(regressors).max(axis=0, initial=0) * np.sqrt(n_cells), length, np.inf)
+    size, vectors = np.linalg.eigh(unit.T @ unit)
+    inverse = (vectors / np.where(size > SAME, size, np.inf)) @ vectors.T
+    design = xp.asarray(np.column_stack([np.full(n_cells, 1 / np.sqrt(n_cells)), unit]))
+    solve = np.zeros((unit.shape[1] + 1,) * 2)
+    solve[0, 0], solve[1:, 1:] = 1.0, inverse
+    products = xp.zeros((design.shape[1], n_genes))
+    for start, block in dense_blocks(x):
+        products += design[start : start + len(block)].T @ block
+    coefficients = xp.asarray(solve) @ products
+    out = xp.empty(x.shape, dtype=np.float32)
+    for start, block in dense_blocks(x):
+        out[start : start + len(block)] = block - design[start : start + len(block)] @ coefficients
+    return out

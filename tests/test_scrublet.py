@@ -1,0 +1,85 @@
+"""scrublet against scanpy's on the same simulated doublets, scikit-image's threshold, and known doublets."""
+
+import anndata as ad
+import cases
+import numpy as np
+import pytest
+import scanpy as sc
+import scipy.sparse as sp
+
+from rsc_core import backend, pp
+from rsc_core.pp._normalize import scale_rows, size_factors
+from rsc_core.pp._scrublet import doublet_scores, minimum_between_modes, pairs
+
+
+def with_doublets(n_cells=300, n_doublets=30, n_genes=200):
+    """Cells of three types, the last of them sums of two of unlike types."""
+    counts = cases.counts(n_cells, n_genes, mean=2, seed=3)
+    made = counts[:n_doublets] + counts[1 : n_doublets + 1]
+    return sp.vstack([counts, made]).tocsr()
+
+
+def test_scores_are_those_of_scanpy_on_the_same_doublets(to_xp):
+    counts = with_doublets()
+    n_cells = counts.shape[0]
+    first, second = pairs(0, n_cells, 2 * n_cells)
+    observed, simulated = (scale_rows(x, size_factors(x, 1e6), False) for x in (counts, counts[first] + counts[second]))
+    theirs = ad.AnnData(observed.astype(np.float64))
+    made = ad.AnnData(simulated.astype(np.float64), obsm={"doublet_parents": np.c_[first, second]})
+    sc.pp.scrublet(theirs, adata_sim=made, use_approx_neighbors=False, n_prin_comps=15, verbose=False)
+    ours, ours_made = doublet_scores(to_xp(observed), to_xp(simulated), round(0.5 * np.sqrt(n_cells)), 15, 0.05)
+    for got, wanted in ((ours, theirs.obs["doublet_score"]), (ours_made, theirs.uns["scrublet"]["doublet_scores_sim"])):
+        same = np.isclose(got, wanted, rtol=1e-12, atol=0)
+        assert same.mean() > 0.99, same.mean()  # float32 places there and here swap neighbours at the border
+    assert minimum_between_modes(ours_made) == pytest.approx(theirs.uns["scrublet"].get("threshold", np.nan), nan_ok=True, rel=0.02)
+
+
+def test_doublets_of_unlike_cells_score_high(to_xp):
+    counts = with_doublets()
+    adata = cases.annotated(to_xp(counts))
+    pp.scrublet(adata)
+    score = adata.obs["doublet_score"]
+    assert score.iloc[300:].median() > 2 * score.iloc[:300].median()
+    again = cases.annotated(to_xp(counts.tocsc()))
+    pp.scrublet(again)
+    np.testing.assert_array_equal(again.obs["doublet_score"], score)
+
+
+def test_batches_are_scored_alone(to_xp):
+    counts = with_doublets()
+    label = np.array(["a"] * 165 + ["b"] * 160 + ["few"] * 5)
+    joint = cases.annotated(to_xp(counts), batch=label)
+    with pytest.warns(UserWarning, match="batch 'few' is not scored: 5 cells"):
+        pp.scrublet(joint, batch_key="batch", threshold=0.2)
+    alone = cases.annotated(to_xp(counts[165:325]))
+    pp.scrublet(alone, threshold=0.2)
+    np.testing.assert_array_equal(joint.obs["doublet_score"].iloc[165:325], alone.obs["doublet_score"])
+    assert joint.obs["doublet_score"].iloc[325:].isna().all() and not joint.obs["predicted_doublet"].iloc[325:].any()
+    assert set(joint.uns["scrublet"]["batches"]) == {"a", "b"}
+
+
+def test_cells_without_genes_have_no_score(to_xp):
+    counts = with_doublets().tolil()
+    counts[7] = 0
+    adata = cases.annotated(to_xp(counts.tocsr()))
+    pp.scrublet(adata)
+    assert np.flatnonzero(adata.obs["doublet_score"].isna()).tolist() == [7]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_threshold_is_that_of_scikit_image(seed):
+    from skimage.filters import threshold_minimum
+
+    rng = np.random.default_rng(seed)
+    values = np.r_[rng.beta(2, 20, 900), rng.beta(12, 12, 300 + 100 * seed)]
+    assert minimum_between_modes(values) == pytest.approx(threshold_minimum(values), rel=1e-6)
+    assert np.isnan(minimum_between_modes(np.ones(50)))
+
+
+def test_refusals():
+    adata = cases.annotated(cases.counts(20, 20))
+    with pytest.raises(ValueError, match="expected_doublet_rate=0"):
+        pp.scrublet(adata, expected_doublet_rate=0)
+    with pytest.raises(KeyError, match="no column 'x'"):
+        pp.scrublet(adata, batch_key="x")
+    assert backend.xp_of(adata.X.data) is np
