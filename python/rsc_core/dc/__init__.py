@@ -6,6 +6,9 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "mlm": "_linear",
+        "waggr": "_aggregate",
+        "wmean": "_aggregate",
+        "wsum": "_aggregate",
         "read_network": "_net",
         "ulm": "_linear",
     },
