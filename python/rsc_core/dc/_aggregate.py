@@ -261,3 +261,9 @@ def _compiled(fun):
         return out
 
     return apply
+
+
+# The names of decoupler 1.
+run_waggr = waggr
+run_wmean = wmean
+run_wsum = wsum

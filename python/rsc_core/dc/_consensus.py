@@ -47,9 +47,7 @@ def consensus(result, *, methods=None):
     scores = [tables[f"score_{method}"] for method in methods]
     for method, table in zip(methods, scores, strict=True):
         if not (table.index.equals(scores[0].index) and table.columns.equals(scores[0].columns)):
-            raise ValueError(
-                f"score_{method} and score_{methods[0]} have different cells or sources: run them on one network"
-            )
+            raise ValueError(f"score_{method} and score_{methods[0]} have different cells or sources: run them on one network")
     mean = sum(_scaled(table.to_numpy(dtype=np.float64)) for table in scores) / len(scores)
     adjusted = benjamini_hochberg(2 * ndtr(-np.abs(mean)), axis=1)
     mean, adjusted = (pd.DataFrame(values, scores[0].index, scores[0].columns) for values in (mean, adjusted))
@@ -68,3 +66,7 @@ def _scaled(values):
         spread = np.sqrt(2 * squares / np.maximum(2 * n - 1, 1))
         scaled = np.where(side, values / np.where(spread > 0, spread, 1.0), scaled)
     return scaled
+
+
+# The names of decoupler 1.
+run_consensus = consensus

@@ -180,3 +180,8 @@ def p_values(score, df) -> np.ndarray:
     from scipy.special import stdtr
 
     return 2 * stdtr(df, -np.abs(score))
+
+
+# The names of decoupler 1.
+run_mlm = mlm
+run_ulm = ulm

@@ -171,3 +171,8 @@ def _rank_sums(given, n_high, n_low, amount, seed) -> np.ndarray:
         )
         sums[first:last] = source_sums(parts, (n_cells, given.shape[1]), weights)[2]
     return sums
+
+
+# The names of decoupler 1.
+run_aucell = aucell
+run_ora = ora

@@ -54,3 +54,7 @@ def zscore(data, net, *, flavor="RoKAI", tmin=5, layer=None, raw=False, bsize=BL
         n_targets = np.asarray((given.weights != 0).sum(axis=0)).ravel()
         score = mean * np.sqrt(n_targets) / np.sqrt(spread / (n_genes - 1))[:, None]
     return given.store(score=score, padj=benjamini_hochberg(2 * ndtr(-np.abs(score)), axis=1))
+
+
+# The names of decoupler 1.
+run_zscore = zscore
