@@ -116,8 +116,8 @@ workflow RSC_FLOW {
     MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods']), backend, library('markers'))
 
     if (settings.network) {
-        def names = ['activity_methods', 'tmin']
-        ACTIVITY(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, file(settings.network), settings.subMap(names), backend, library('activity'))
+        def names = ['activity_methods', 'tmin', 'times']
+        ACTIVITY(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, file(settings.network), settings.subMap(names), backend, seed, library('activity'))
         activity = ACTIVITY.out.delta
         activity_tables = ACTIVITY.out.tables
         activity_record = ACTIVITY.out.run_record

@@ -10,12 +10,19 @@ from rsc_core import cli
 @click.option("--store", required=True, type=cli.existing_file, help="Merged counts store.")
 @click.option("--preprocess", required=True, type=cli.existing_file, help="Delta of PREPROCESS.")
 @click.option("--cluster", required=True, type=cli.existing_file, help="Delta of CLUSTER.")
-@click.option("--network", required=True, type=cli.existing_file, help="Table (csv or tsv) with source, target and weight.")
+@click.option("--network", required=True, type=cli.existing_file, help="Table (csv, tsv, parquet) with source, target and weight, or gmt.")
 @cli.output_option("Delta (.h5ad)")
 @cli.tables_option
 @cli.backend_option
-@click.option("--activity-methods", default="ulm,mlm", callback=cli.comma_separated, help="Which, separated by commas: ulm, mlm.")
+@cli.seed_option
+@click.option(
+    "--activity-methods",
+    default="ulm,mlm",
+    callback=cli.comma_separated,
+    help="Which, separated by commas: aucell, mlm, ora, ulm, waggr, wmean, wsum, zscore; consensus of the others.",
+)
 @click.option("--tmin", type=click.IntRange(min=1), default=5, help="Sources with fewer targets in the data are left out.")
+@click.option("--times", type=click.IntRange(min=0), default=1000, help="Permutations of waggr, wmean and wsum.")
 def activity(**options):
     """Score the activity of regulators or pathways in each cell."""
     from rsc_core.stages.activity import run

@@ -11,6 +11,7 @@ process ACTIVITY {
     path network
     val options
     val backend
+    val seed
     path library
 
     output:
@@ -30,6 +31,7 @@ process ACTIVITY {
         --output activity.h5ad \\
         --tables tables \\
         --backend ${backend} \\
+        --seed ${seed} \\
         ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} activity.h5ad.run.json > versions.yml
     """

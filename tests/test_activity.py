@@ -215,5 +215,37 @@ def test_stage_with_one_cluster_and_wrong_method(inputs, tmp_path):
     assert "one cluster" in json.loads((tmp_path / "a.h5ad.run.json").read_text())["warnings"][0]
     table = pd.read_csv(tmp_path / "t" / "activity_ulm.csv")
     assert table["mean_score"].notna().all() and table["p_value"].isna().all()
-    with pytest.raises(InvalidInput, match="activity_methods: 'vlm' given. Choose from mlm, ulm"):
+    with pytest.raises(InvalidInput, match="activity_methods: 'vlm' given. Choose from aucell, consensus, mlm, ora, ulm"):
         activity.run(**inputs, **out, activity_methods=["vlm"])
+
+
+def test_rank_sources_groups():
+    from scipy.stats import ranksums
+
+    adata = cases.annotated(sp.csr_matrix((30, 2)), cluster=pd.Categorical(["x", "y"] * 15))
+    adata.obsm["score_mlm"] = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), adata.obs_names, list("abc"))
+    table = dc.rank_sources_groups(adata, "cluster", score="score_mlm")
+    pd.testing.assert_frame_equal(table, rank_sources(adata.obsm["score_mlm"], adata.obs["cluster"]))
+    ranked = dc.rank_sources_groups(adata, "cluster", score="score_mlm", method="wilcoxon")
+    values = adata.obsm["score_mlm"].to_numpy()
+    np.testing.assert_allclose(ranked["p_value"][:3], ranksums(values[::2], values[1::2]).pvalue, rtol=0.1)  # it corrects nothing
+    with pytest.raises(ValueError, match="obsm has no 'score_ulm'; it has score_mlm"):
+        dc.rank_sources_groups(adata, "cluster")
+
+
+def test_names_of_decoupler_1():
+    assert dc.run_mlm is dc.mlm and dc.run_wsum is dc.wsum
+
+
+def test_stage_with_all_methods(inputs, tmp_path, backend_name):
+    methods = ["consensus", *activity.METHODS]
+    out = {"output": tmp_path / "a.h5ad", "tables": tmp_path / "t", "backend": backend_name}
+    activity.run(**inputs, **out, activity_methods=methods, times=20, seed=0)
+    delta = read_delta(tmp_path / "a.h5ad")
+    for method in methods:
+        assert np.isfinite(delta.obsm[f"score_{method}"]).all(axis=None)
+        assert (f"padj_{method}" in delta.obsm) == (method != "aucell")
+        assert len(pd.read_csv(tmp_path / "t" / f"activity_{method}.csv")) == 28
+    assert delta.record["parameters"]["times"] == 20 and delta.record["seed"] == 0
+    with pytest.raises(InvalidInput, match="consensus needs another"):
+        activity.run(**inputs, **out, activity_methods=["consensus"])

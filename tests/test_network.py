@@ -1,9 +1,11 @@
 """Networks: what is read, what is refused and how the refusal reads, what of a network fits the genes."""
 
+import cases
 import numpy as np
 import pandas as pd
 import pytest
 
+from rsc_core import dc
 from rsc_core.dc import read_network
 from rsc_core.dc._net import align
 from rsc_core.errors import InvalidInput
@@ -81,3 +83,51 @@ def test_align():
 def test_a_network_that_does_not_fit(genes, tmin, message):
     with pytest.raises(InvalidInput, match=message):
         align(edges(("A", "TP53"), ("A", "MYC"), ("B", "EGFR")), pd.Index(genes), tmin)
+
+
+def test_gmt_and_parquet(tmp_path):
+    (tmp_path / "a.gmt").write_text("A\tabout A\tG1\tG2\t\n\nB\t\tG1\n")
+    net = read_network(tmp_path / "a.gmt")
+    assert net.values.tolist() == [["A", "G1", 1.0], ["A", "G2", 1.0], ["B", "G1", 1.0]]
+    net = edges(("A", "G1", 1.5), ("B", "G1", -2.0))
+    net.to_parquet(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(read_network(tmp_path / "a.parquet"), net, check_dtype=False)
+    wrong = {"A\tx\tG1\nB\tx\tG1\tG2\tG1\n": "line 2: the edge B -> G1", "A\tx\n": "line 1: the set 'A' has no", "": "it has no edges"}
+    for text, cause in wrong.items():
+        (tmp_path / "b.gmt").write_text(text)
+        with pytest.raises(InvalidInput, match=f"b.gmt: .*{cause}"):
+            read_network(tmp_path / "b.gmt")
+    (tmp_path / "b.parquet").write_text("no parquet")
+    with pytest.raises(InvalidInput, match="b.parquet: cannot be read"):
+        read_network(tmp_path / "b.parquet")
+
+
+def test_shuffle_net(data_dir):
+    net = read_network(data_dir / "progeny_human_top500.csv")
+    shuffled = dc.shuffle_net(net, seed=0)
+    assert (shuffled["source"] == net["source"]).all() and not shuffled.duplicated(["source", "target"]).any()
+    assert sorted(shuffled["target"].value_counts()) == sorted(net["target"].value_counts())
+    assert sorted(shuffled["weight"]) == sorted(net["weight"])
+    assert (shuffled["target"] != net["target"]).mean() > 0.9 and (shuffled["weight"] != net["weight"]).mean() > 0.9
+    pd.testing.assert_frame_equal(shuffled, dc.shuffle_net(net, seed=0))
+    assert not shuffled.equals(dc.shuffle_net(net, seed=1))
+    pd.testing.assert_frame_equal(dc.shuffle_net(net, target=False, weight=False), net)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_pseudobulk(to_xp, mode):
+    """Against pandas' groupby."""
+    x = cases.counts(40, 12, mean=2)
+    sample = pd.Categorical(["b", "a"] * 20)
+    group = pd.Categorical(["1"] * 25 + ["0"] * 14 + [None])
+    adata = cases.annotated(to_xp(x), sample=sample, group=group)
+    bulk = dc.get_pseudobulk(adata, "sample", "group", mode=mode)
+    expected = pd.DataFrame(x.toarray(), columns=adata.var_names).groupby([sample, group], observed=True).agg(mode)
+    np.testing.assert_allclose(bulk.X, expected, rtol=1e-6)
+    assert list(bulk.obs_names) == ["a_0", "a_1", "b_0", "b_1"] and bulk.obs["n_cells"].sum() == 39
+    assert list(dc.get_pseudobulk(adata, "sample", "group", min_cells=8).obs_names) == ["a_1", "b_1"]
+    assert list(dc.get_pseudobulk(adata, "sample").obs_names) == ["a", "b"]
+    with pytest.raises(ValueError, match="no group has 99 cells"):
+        dc.get_pseudobulk(adata, "sample", min_cells=99)
+    with pytest.raises(ValueError, match="obs has no column 'batch'; it has sample, group"):
+        dc.get_pseudobulk(adata, "batch")

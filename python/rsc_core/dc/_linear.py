@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-import pandas as pd
 
-from rsc_core import backend, data
-from rsc_core.dc._net import align
+from rsc_core.dc._read import BLOCK_ROWS, read
 from rsc_core.errors import InvalidInput
-from rsc_core.kernels import network as kernels
 from rsc_core.stats import benjamini_hochberg
 
-BLOCK_ROWS = 16384  # cells whose values are float64 at a time
 COLLINEAR = 1e-10  # smallest share of a source's weights that the other sources must leave unexplained
 
 
@@ -93,104 +87,9 @@ def mlm(data, net, *, tmin=5, layer=None, raw=False, bsize=BLOCK_ROWS, verbose=F
 
 def _run(name, method, table, net, tmin, layer, raw, bsize, verbose):
     """Read the values, fit the network to the genes, run a method, store its scores."""
-    x, obs_names, var_names = _values(table, layer, raw)
-    parts = backend.csr_parts(x)
-    if bsize < 1:
-        raise ValueError(f"bsize is {bsize}; it must be 1 or more")
-    seen = genes_seen(parts, x.shape, bsize)
-    sources, weights = align(net, var_names[seen], tmin)
-    if verbose:
-        print(f"{name}: {len(sources)} sources, {int(seen.sum())} genes, {len(obs_names)} cells", file=sys.stderr)
-    sums = source_sums(parts, x.shape, _spread_rows(weights, seen), bsize)
-    _check_values(sums[1], parts, obs_names, var_names)
-    score, df = method(weights, *sums, sources)
-    adjusted = benjamini_hochberg(p_values(score, df), axis=1)
-    score, adjusted = (pd.DataFrame(values, obs_names, sources) for values in (score, adjusted))
-    if isinstance(table, pd.DataFrame):
-        return score, adjusted
-    table.obsm[f"score_{name}"], table.obsm[f"padj_{name}"] = score, adjusted
-    return None
-
-
-def _values(table, layer, raw):
-    """CSR values (cells, genes), names of the cells, names of the genes."""
-    if isinstance(table, pd.DataFrame):
-        x = backend.sparse_of(np).csr_matrix(table.to_numpy(dtype=np.float64))
-        obs_names, var_names = table.index, table.columns
-    elif raw:
-        if table.raw is None:
-            raise ValueError("raw is True, but data.raw is empty")
-        x, obs_names, var_names = data.csr(table.raw), table.obs_names, table.raw.var_names
-    else:
-        x, obs_names, var_names = data.csr(table, layer), table.obs_names, table.var_names
-    if not var_names.is_unique:
-        name = var_names[var_names.duplicated()][0]
-        raise ValueError(f"the gene name {name!r} comes more than once; make names unique with var_names_make_unique()")
-    return x, obs_names, var_names
-
-
-def genes_seen(parts, shape, bsize=BLOCK_ROWS) -> np.ndarray:
-    """Which genes are not 0 in at least one cell: bool (genes,) on the host. ``parts``: of the CSR values."""
-    seen = backend.xp_of(parts[2]).zeros(shape[1], dtype=np.uint8)
-    for first, last, *block in _blocks(parts, bsize):
-        kernels.mark_genes(last - first, *block, seen)
-    return backend.to_host(seen).astype(bool)
-
-
-def source_sums(parts, shape, weights, bsize=BLOCK_ROWS):
-    """Sum and sum of squares of each cell's values, and their products with the weights.
-
-    Parameters
-    ----------
-    parts
-        indptr, indices, values of the CSR values (cells, genes).
-    shape
-        Number of cells and genes.
-    weights
-        CSR float64 (genes, sources) of the host.
-
-    Returns
-    -------
-    total, squares : float64 (cells,)
-    product : float64 (cells, sources)
-        All on the host, where the few operations that follow are the same for both backends.
-    """
-    xp = backend.xp_of(parts[2])
-    gene_indptr, source, weight = (xp.asarray(part) for part in backend.csr_parts(weights, np.float64))
-    total, squares, product = xp.empty(shape[0]), xp.empty(shape[0]), xp.zeros((shape[0], weights.shape[1]))
-    for first, last, *block in _blocks(parts, bsize):
-        outputs = (out[first:last] for out in (total, squares, product))
-        kernels.weighted_sums(last - first, *block, gene_indptr, source, weight, weights.shape[1], *outputs)
-    return backend.to_host(total), backend.to_host(squares), backend.to_host(product)
-
-
-def _blocks(parts, bsize):
-    """Row blocks of CSR parts ``(first, last, indptr, indices, values)``, values as float64."""
-    indptr, indices, values = parts
-    ends = backend.to_host(indptr)
-    for first in range(0, ends.size - 1, bsize):
-        last = min(ends.size - 1, first + bsize)
-        here = slice(int(ends[first]), int(ends[last]))
-        yield first, last, indptr[first : last + 1] - indptr[first], indices[here], values[here].astype(np.float64)
-
-
-def _spread_rows(weights, seen):
-    """Weights (genes seen, sources) as (genes, sources): rows without weights for the other genes."""
-    indptr = np.zeros(seen.size + 1, dtype=np.int64)
-    indptr[1:][seen] = np.diff(weights.indptr)
-    parts = (weights.data, weights.indices, np.cumsum(indptr))
-    return type(weights)(parts, shape=(seen.size, weights.shape[1]))
-
-
-def _check_values(squares, parts, obs_names, var_names) -> None:
-    """Raise ValueError that names the first value that is not finite."""
-    wrong = np.flatnonzero(~np.isfinite(squares))
-    if wrong.size:
-        indptr, indices, values = (backend.to_host(part) for part in parts)
-        here = slice(indptr[wrong[0]], indptr[wrong[0] + 1])
-        at = np.flatnonzero(~np.isfinite(values[here]))
-        what = f"gene {var_names[indices[here][at[0]]]!r} is {values[here][at[0]]}" if at.size else "values are too large to be squared"
-        raise ValueError(f"cell {obs_names[wrong[0]]!r}: {what}; remove the cell, or replace the value")
+    given = read(name, table, net, tmin, layer, raw, bsize, verbose)
+    score, df = method(given.weights, given.total, given.squares, given.product, given.sources)
+    return given.store(score=score, padj=benjamini_hochberg(p_values(score, df), axis=1))
 
 
 def _ulm(weights, total, squares, product, sources):
@@ -281,3 +180,8 @@ def p_values(score, df) -> np.ndarray:
     from scipy.special import stdtr
 
     return 2 * stdtr(df, -np.abs(score))
+
+
+# The names of decoupler 1.
+run_mlm = mlm
+run_ulm = ulm

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from rsc_core import rng
 from rsc_core.errors import InvalidInput
 
 COLUMNS = ("source", "target", "weight")
@@ -20,8 +21,9 @@ def read_network(path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        ``.csv``, ``.tsv`` or ``.txt`` (tabs), also compressed (``.gz``), with the columns ``source`` and ``target``, and
-        ``weight`` where edges have one. Other columns are passed over.
+        ``.csv``, ``.tsv`` or ``.txt`` (tabs), also compressed (``.gz``), or ``.parquet`` (needs pyarrow), with the columns
+        ``source`` and ``target``, and ``weight`` where edges have one; other columns are passed over. Or ``.gmt``, as MSigDB
+        gives sets: a line for each, its name, a description (passed over) and the targets, separated by tabs.
 
     Returns
     -------
@@ -31,12 +33,17 @@ def read_network(path) -> pd.DataFrame:
     ------
     InvalidInput
         For a format, a column, a name or a weight that is missing, a weight that is no finite number, an edge that comes
-        twice. Rows are lines of the file; the header is line 1.
+        twice. Rows are lines of the file; the header is line 1 (of parquet, the first row is row 1).
     """
     path = Path(path)
     suffix = next((s for s in reversed(path.suffixes) if s.lower() not in (".gz", ".bz2", ".xz", ".zip")), "").lower()
+    if suffix == ".gmt":
+        return _read_gmt(path)
+    if suffix == ".parquet":
+        return _read_parquet(path)
     if suffix not in SEPARATORS:
-        raise InvalidInput(f"{path.name}: not a known format of networks.", f"Give a file named {', '.join(SEPARATORS)}.")
+        names = ", ".join([*SEPARATORS, ".gmt", ".parquet"])
+        raise InvalidInput(f"{path.name}: not a known format of networks.", f"Give a file named {names}.")
     remedy = "Give a table with the columns source, target, weight."
     try:
         table = pd.read_csv(path, sep=SEPARATORS[suffix], dtype=str, keep_default_na=False, skip_blank_lines=False)
@@ -46,6 +53,70 @@ def read_network(path) -> pd.DataFrame:
         raise InvalidInput(f"{path.name}: its rows have more fields than its header has names.", remedy)
     table.index = table.index + 2
     return validated(table, path.name, "line")
+
+
+def _read_gmt(path) -> pd.DataFrame:
+    import gzip
+
+    remedy = "Give a line for each set: its name, a description and its targets, separated by tabs."
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path.name}: cannot be read ({str(error).strip()}).", remedy) from error
+    rows, numbers = [], []
+    for number, line in enumerate(lines, 1):
+        name, *fields = line.split("\t")
+        targets = [target for target in fields[1:] if target.strip()]
+        if line.strip() and not targets:
+            raise InvalidInput(f"{path.name}: line {number}: the set {name!r} has no targets.", remedy)
+        rows += [(name, target) for target in targets]
+        numbers += [number] * len(targets)
+    return validated(pd.DataFrame(rows, index=numbers, columns=list(COLUMNS[:2]), dtype=object), path.name, "line")
+
+
+def _read_parquet(path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise InvalidInput(f"{path.name}: pyarrow, which reads parquet, is not installed.", "Give the network as .csv or .tsv.") from error
+    except Exception as error:  # pyarrow has errors of its own
+        raise InvalidInput(f"{path.name}: cannot be read ({str(error).strip()}).", "Give a table with source, target, weight.") from error
+    table.index = range(1, len(table) + 1)
+    return validated(table, path.name)
+
+
+def shuffle_net(net, *, target=True, weight=True, seed=42) -> pd.DataFrame:
+    """A network of the same shape without meaning, to see what scores chance gives.
+
+    Parameters
+    ----------
+    net
+        DataFrame with source, target and weight (1 where the column is missing).
+    target
+        Give the targets' names to one another: sources keep their numbers of targets and the overlaps between them.
+    weight
+        Give the edges' weights to one another.
+    seed
+        Any integer; 0 is a seed like any other.
+
+    Returns
+    -------
+    DataFrame with source, target, weight; edges in the order of ``net``.
+
+    Raises
+    ------
+    InvalidInput
+        Where the network is no network.
+    """
+    net = validated(net)
+    if target:
+        names = np.sort(net["target"].unique())
+        other = names[rng.permutation(seed, "network", names.size, 0)]
+        net["target"] = other[np.searchsorted(names, net["target"].to_numpy())]
+    if weight:
+        net["weight"] = net["weight"].to_numpy()[rng.permutation(seed ^ 1 << 32, "network", len(net), 1)]
+    return net
 
 
 def validated(net, name="net", row="row") -> pd.DataFrame:
@@ -75,9 +146,10 @@ def validated(net, name="net", row="row") -> pd.DataFrame:
         weight = 1.0
     net = pd.DataFrame({**ends, "weight": weight}, index=net.index)
     repeated = net.duplicated(["source", "target"])
+    edge = " -> ".join(net.loc[repeated, list(COLUMNS[:2])].iloc[0]) if repeated.any() else ""
     _refuse(
         repeated,
-        lambda at: f"{name}: {row} {at}: the edge {net['source'][at]} -> {net['target'][at]} came before ({repeated.sum()} such rows).",
+        lambda at: f"{name}: {row} {at}: the edge {edge} came before ({repeated.sum()} such rows).",
         "Keep one row for each source and target, for example with drop_duplicates(['source', 'target']).",
     )
     if net.empty:

@@ -7,13 +7,45 @@ import pandas as pd
 
 from rsc_core.stats import benjamini_hochberg
 
+METHODS = ("t-test", "wilcoxon")
 COLUMNS = ["cluster", "source", "mean_score", "mean_difference", "statistic", "p_value", "adjusted_p_value"]
 
 
-def rank_sources(scores, labels) -> pd.DataFrame:
+def rank_sources_groups(data, groupby, *, score="score_ulm", method="t-test") -> pd.DataFrame:
     """Which sources are more active in a group of cells than in the others?
 
-    Welch's t-test of the scores of a group's cells against those of all other cells.
+    Parameters
+    ----------
+    data
+        AnnData with scores in obsm.
+    groupby
+        Column of obs with the groups.
+    score
+        Key of obsm: a DataFrame (cells, sources), such as ``score_ulm``.
+    method
+        ``"t-test"`` (Welch's) or ``"wilcoxon"`` (rank sum, normal approximation with correction for ties and continuity).
+
+    Returns
+    -------
+    As :func:`rsc_core.dc._rank_sources.rank_sources`: a row for each group and source with cluster, source, mean_score,
+    mean_difference, statistic, p_value, adjusted_p_value.
+
+    Raises
+    ------
+    ValueError
+        For a column or key that is missing, or an unknown method.
+    """
+    if groupby not in data.obs:
+        raise ValueError(f"obs has no column {groupby!r}; it has {', '.join(map(str, data.obs.columns))}")
+    if score not in data.obsm:
+        raise ValueError(f"obsm has no {score!r}; it has {', '.join(data.obsm) or 'nothing'}: run the method first")
+    return rank_sources(data.obsm[score], data.obs[groupby], method)
+
+
+def rank_sources(scores, labels, method="t-test") -> pd.DataFrame:
+    """Which sources are more active in a group of cells than in the others?
+
+    Welch's t-test, or the rank sum test, of the scores of a group's cells against those of all other cells.
 
     Parameters
     ----------
@@ -21,6 +53,8 @@ def rank_sources(scores, labels) -> pd.DataFrame:
         DataFrame (cells, sources), such as ``obsm['score_ulm']``. Cells without scores (NaN) are left out.
     labels
         The group of each cell: categorical, or made so. Cells without a label are among the others.
+    method
+        ``"t-test"`` or ``"wilcoxon"``, whose statistic is U of the group.
 
     Returns
     -------
@@ -28,8 +62,10 @@ def rank_sources(scores, labels) -> pd.DataFrame:
     the others), statistic (t), p_value (two-sided), adjusted_p_value (Benjamini-Hochberg over the sources of a group).
     NaN where a group or the others have fewer than two cells; the mean needs one.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import mannwhitneyu, ttest_ind
 
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     labels = pd.Categorical(labels)
     scored = ~scores.isna().all(axis=1).to_numpy()
     values, codes = scores.to_numpy()[scored], labels.codes[scored]
@@ -41,7 +77,10 @@ def rank_sources(scores, labels) -> pd.DataFrame:
         if len(inside) and len(outside):
             difference = mean - outside.mean(axis=0)
         if len(inside) > 1 and len(outside) > 1:
-            t, p = ttest_ind(inside, outside, equal_var=False)
+            if method == "t-test":
+                t, p = ttest_ind(inside, outside, equal_var=False)
+            else:
+                t, p = mannwhitneyu(inside, outside, axis=0, method="asymptotic")
         columns = [str(name), list(scores.columns), mean, difference, t, p, benjamini_hochberg(p)]
         tables.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
     return pd.concat(tables[1:] or tables, ignore_index=True)

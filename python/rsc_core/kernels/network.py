@@ -1,6 +1,9 @@
 """Loops over cells and the targets of a network's sources; ``network.cu`` holds the same for CUDA."""
 
+import math
+
 import numba
+import numpy as np
 
 from rsc_core.kernels.twin import twin
 
@@ -27,3 +30,64 @@ def weighted_sums(n_items, indptr, indices, values, gene_indptr, source, weight,
                 product[cell, source[s]] += weight[s] * value
         total[cell] = sum_
         squares[cell] = sum_of_squares
+
+
+# A cell's values as whole numbers: times the power of two that brings the largest between 2^(bits-1) and 2^bits. Equal
+# values stay equal, and sums of products with other whole numbers are exact.
+@twin("int64 float64 int64 float64")
+def whole_numbers(n_items, indptr, values, bits, out):
+    for cell in numba.prange(n_items):
+        largest = 0.0
+        for k in range(indptr[cell], indptr[cell + 1]):
+            largest = max(largest, abs(values[k]))
+        exponent = math.frexp(largest)[1]
+        for k in range(indptr[cell], indptr[cell + 1]):
+            out[k] = np.rint(math.ldexp(values[k], bits - exponent))
+
+
+# Sums of a cell under permutations: gene g takes the weights of row order[g, o]. Whole numbers: exact in any order.
+@twin("int64 int32 float64 int32 int64 int32 float64 int64 int64 float64")
+def permuted_sums(n_items, indptr, indices, values, order, gene_indptr, source, weight, n_orders, n_sources, sums):
+    for cell in numba.prange(n_items // n_orders):
+        for o in range(n_orders):
+            for s in range(n_sources):
+                sums[cell, o, s] = 0.0
+            for k in range(indptr[cell], indptr[cell + 1]):
+                row = order[indices[k], o]
+                for e in range(gene_indptr[row], gene_indptr[row + 1]):
+                    sums[cell, o, source[e]] += weight[e] * values[k]
+
+
+# The same where few sources make a dense table (genes, columns) of the permuted weights faster.
+@twin("int64 int32 float64 float32 int64 float64")
+def table_sums(n_items, indptr, indices, values, table, n_columns, sums):
+    for cell in numba.prange(n_items // n_columns):
+        row = np.zeros(n_columns)
+        k, end = indptr[cell], indptr[cell + 1]
+        while k + 4 <= end:  # four genes at a time: the sums are read and written once for four
+            v0, v1, v2, v3 = values[k], values[k + 1], values[k + 2], values[k + 3]
+            t0, t1, t2, t3 = table[indices[k]], table[indices[k + 1]], table[indices[k + 2]], table[indices[k + 3]]
+            for column in range(n_columns):
+                row[column] += (v0 * t0[column] + v1 * t1[column]) + (v2 * t2[column] + v3 * t3[column])
+            k += 4
+        while k < end:
+            value, weights = values[k], table[indices[k]]
+            for column in range(n_columns):
+                row[column] += value * weights[column]
+            k += 1
+        for column in range(n_columns):
+            sums[cell, column] = row[column]
+
+
+# Of each cell and source: how many permuted sums are at least, at most the observed one; sum and sum of squares of the
+# differences, added in the order of the permutations.
+@twin("float64 float64 int64 int64 int64 int64 float64 float64")
+def add_moments(n_items, sums, observed, n_orders, n_sources, above, below, total, squares):
+    for cell in numba.prange(n_items // n_sources):
+        for o in range(n_orders):
+            for s in range(n_sources):
+                difference = sums[cell, o, s] - observed[cell, s]
+                above[cell, s] += difference >= 0
+                below[cell, s] += difference <= 0
+                total[cell, s] += difference
+                squares[cell, s] += difference * difference

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rsc_core.dc._aggregate import waggr, wmean, wsum
+from rsc_core.dc._consensus import consensus
 from rsc_core.dc._linear import mlm, ulm
 from rsc_core.dc._net import read_network
 from rsc_core.dc._rank_sources import rank_sources
+from rsc_core.dc._sets import aucell, ora
+from rsc_core.dc._zscore import zscore
 from rsc_core.errors import InvalidInput
 from rsc_core.io.files import digest_of_file
 from rsc_core.stages._clusters import read_clusters, write_table
 from rsc_core.stages._task import Task
 
-METHODS = {"mlm": mlm, "ulm": ulm}
+METHODS = {"aucell": aucell, "mlm": mlm, "ora": ora, "ulm": ulm, "waggr": waggr, "wmean": wmean, "wsum": wsum, "zscore": zscore}
+PERMUTED = ("waggr", "wmean", "wsum")
+SEEDED = ("aucell", "ora", *PERMUTED)
 
 
-def run(*, store, preprocess, cluster, network, output, tables, backend="cpu", activity_methods=("ulm", "mlm"), tmin=5, groupby="leiden"):
+def run(
+    *,
+    store,
+    preprocess,
+    cluster,
+    network,
+    output,
+    tables,
+    backend="cpu",
+    seed=0,
+    activity_methods=("ulm", "mlm"),
+    tmin=5,
+    times=1000,
+    groupby="leiden",
+):
     """Score each cell by one or more methods, and compare the clusters' scores.
 
     Parameters
@@ -23,35 +43,47 @@ def run(*, store, preprocess, cluster, network, output, tables, backend="cpu", a
     store, preprocess, cluster
         Merged counts store, deltas of PREPROCESS and CLUSTER.
     network
-        Table of edges (source, target, weight).
+        Table of edges (source, target, weight), or gmt.
     output
         Delta with ``obsm['score_<method>']`` and ``obsm['padj_<method>']``.
     tables
         Folder for ``activity_<method>.csv``.
     backend
         Where the work runs.
+    seed
+        Of permutations, and of the order of tied genes.
     activity_methods
-        ``ulm``, ``mlm``.
+        ``aucell``, ``mlm``, ``ora``, ``ulm``, ``waggr``, ``wmean``, ``wsum``, ``zscore``; ``consensus`` is made of the others.
     tmin
         Sources with fewer targets in the data are left out.
+    times
+        Permutations of waggr, wmean and wsum.
     groupby
         Column of obs with the clusters.
     """
-    unknown = [method for method in activity_methods if method not in METHODS]
-    if unknown or not activity_methods:
+    known = sorted([*METHODS, "consensus"])
+    unknown = [method for method in activity_methods if method not in known]
+    if unknown or not set(activity_methods) - {"consensus"}:
         raise InvalidInput(
-            f"activity_methods: {', '.join(map(repr, unknown)) or 'none'} given.", f"Choose from {', '.join(sorted(METHODS))}."
+            f"activity_methods: {', '.join(map(repr, unknown)) or ', '.join(activity_methods) or 'none'} given.",
+            f"Choose from {', '.join(known)}; consensus needs another.",
         )
+    activity_methods = sorted(activity_methods, key=lambda method: method == "consensus")  # last; the others in their order
     net = read_network(network)
-    parameters = {"activity_methods": list(activity_methods), "tmin": tmin, "groupby": groupby}
+    parameters = {"activity_methods": list(activity_methods), "tmin": tmin, "times": times, "groupby": groupby}
     parents = [store, preprocess, cluster]
-    task = Task("activity", output, parameters=parameters, parents=parents, backend_name=backend, packages=["scipy"])
+    task = Task("activity", output, parameters=parameters, parents=parents, seed=seed, backend_name=backend, packages=["scipy"])
     task.record["network"] = {"file": Path(network).name, "sha256": digest_of_file(network)}
     with task.step("read"):
         adata = read_clusters(store, preprocess, cluster, groupby, backend)
     for method in activity_methods:
         with task.step(method):
-            METHODS[method](adata, net, tmin=tmin)
+            if method == "consensus":
+                consensus(adata)
+            else:
+                options = {"times": times} if method in PERMUTED else {}
+                options |= {"seed": seed} if method in SEEDED else {}
+                METHODS[method](adata, net, tmin=tmin, **options)
         with task.step(f"table of {method}"):
             write_table(tables, f"activity_{method}", rank_sources(adata.obsm[f"score_{method}"], adata.obs[groupby]))
     _warn(task, adata, groupby, activity_methods[0])
