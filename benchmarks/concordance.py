@@ -15,7 +15,6 @@ import pandas as pd
 import scanpy as sc
 
 from rsc_core import backend, metrics
-from rsc_core.stages._task import _device_packages
 from rsc_core.tl._leiden import leiden
 
 
@@ -29,18 +28,18 @@ def largest_difference(a, b):
 
 
 def neighbours(adata):
-    """The neighbours of each cell, from the distances matrix: a list of index arrays."""
+    """The neighbours of each cell, from the distances matrix: a list of sets."""
     graph = adata.obsp["distances"].tocsr()
     return [set(graph.indices[a:b]) for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)]
 
 
 def markers(cpu, gpu):
     """Differences of every gene's statistics in the groups that both runs have by the same cells."""
-    pairs = [(g, g) for g in cpu.obs["leiden"].cat.categories if g in set(gpu.obs["leiden"].cat.categories)]
-    same = [(g, h) for g, h in pairs if (np.asarray(cpu.obs["leiden"] == g) == np.asarray(gpu.obs["leiden"] == h)).all()]
+    both = cpu.obs["leiden"].cat.categories.intersection(gpu.obs["leiden"].cat.categories)
+    same = [group for group in both if ((cpu.obs["leiden"] == group) == (gpu.obs["leiden"] == group)).all()]
     rows = []
-    for g, h in same:
-        a, b = (sc.get.rank_genes_groups_df(x, k).set_index("names") for x, k in ((cpu, g), (gpu, h)))
+    for group in same:
+        a, b = (sc.get.rank_genes_groups_df(x, group).set_index("names") for x in (cpu, gpu))
         b = b.loc[a.index]
         rows.append({c: float(np.abs(a[c].to_numpy(float) - b[c].to_numpy(float)).max()) for c in ("scores", "pvals", "logfoldchanges")})
     worst = pd.DataFrame(rows).max().to_dict() if rows else None
@@ -49,9 +48,7 @@ def markers(cpu, gpu):
 
 def same_graph(cpu):
     """ARI of the two backends' Leiden on the graph of the CPU run; None without a GPU."""
-    try:
-        backend.require("gpu")
-    except backend.BackendUnavailable:
+    if not backend.is_available("gpu"):
         return None
     labels = []
     for name in backend.BACKENDS:
@@ -69,12 +66,12 @@ def same_graph(cpu):
 def main(cpu_file, gpu_file, output):
     """Write the figures."""
     cpu, gpu = ad.read_h5ad(cpu_file), ad.read_h5ad(gpu_file)
-    assert list(cpu.obs_names) == list(gpu.obs_names), "the two runs kept different cells"
-    near = list(zip(neighbours(cpu), neighbours(gpu), strict=True))
+    if not cpu.obs_names.equals(gpu.obs_names):
+        raise click.ClickException("the two runs kept different cells: compare runs of the same samplesheet and thresholds")
     graphs = [x.obsp["connectivities"].tocsr() for x in (cpu, gpu)]
     figures = {
         "date": date.today().isoformat(),
-        "device": backend.device_name("gpu") if _device_packages("gpu") else None,
+        "device": backend.device_name("gpu") if backend.is_available("gpu") else None,
         "host": platform.processor() or platform.machine(),
         "versions": {
             "cpu": json.loads(cpu.uns["rsc_core"]["neighbors"])["versions"],
@@ -86,8 +83,8 @@ def main(cpu_file, gpu_file, output):
         "variable_genes_equal": bool((cpu.var["highly_variable"] == gpu.var["highly_variable"]).all()),
         "pca": largest_difference(cpu.obsm["X_pca"], gpu.obsm["X_pca"]),
         "harmony": largest_difference(cpu.obsm["X_pca_harmony"], gpu.obsm["X_pca_harmony"]) if "X_pca_harmony" in cpu.obsm else None,
-        "knn_overlap_mean": float(np.mean([len(a & b) / max(1, len(a)) for a, b in near])),
-        "knn_cells_that_differ": int(sum(a != b for a, b in near)),
+        "knn_overlap_mean": metrics.knn_overlap(*(x.obsp["distances"].tocsr() for x in (cpu, gpu))),
+        "knn_cells_that_differ": sum(a != b for a, b in zip(neighbours(cpu), neighbours(gpu), strict=True)),
         "connectivities_max_absolute": float(abs(graphs[0] - graphs[1]).max()),
         "leiden_ari_same_graph": same_graph(cpu),
         "leiden_ari_end_to_end": metrics.adjusted_rand_index(cpu.obs["leiden"].to_numpy(), gpu.obs["leiden"].to_numpy()),

@@ -7,7 +7,6 @@ they have read their input.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -89,8 +88,17 @@ def require(name: str) -> None:
         ) from error
 
 
+def is_available(name: str) -> bool:
+    """Whether the backend can run on this machine; :func:`require` says why not."""
+    try:
+        require(name)
+    except BackendUnavailable:
+        return False
+    return True
+
+
 def to_device(value, backend: str):
-    """Move an array, a sparse matrix, or a dict or tuple of them to the backend's memory.
+    """Move an array or a sparse matrix to the backend's memory.
 
     Parameters
     ----------
@@ -101,10 +109,6 @@ def to_device(value, backend: str):
     """
     if backend == "cpu" or value is None:
         return value
-    if isinstance(value, dict):
-        return {key: to_device(item, backend) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(to_device(item, backend) for item in value)
     import cupy
 
     if sp.issparse(value):
@@ -159,23 +163,6 @@ def cuda_source(source: Path) -> str:
     """
     lines = Path(source).read_text().splitlines()
     return "\n".join((Path(source).parent / line.split('"')[1]).read_text() if line.startswith('#include "') else line for line in lines)
-
-
-def free_memory(backend: str) -> int:
-    """Free memory in bytes: of the device (``"gpu"``) or of the host (``"cpu"``)."""
-    if backend == "gpu":
-        import cupy
-
-        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def block_rows(n_rows: int, bytes_per_row: int, backend: str, share: float = 0.25) -> int:
-    """How many rows of a dense temporary fit a share of the free memory; at least one.
-
-    Only memory and speed may depend on the answer, never a result: sums over rows use blocks of a constant size.
-    """
-    return max(1, min(n_rows, int(share * free_memory(backend)) // max(1, bytes_per_row)))
 
 
 def synchronize() -> None:

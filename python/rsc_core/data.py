@@ -61,6 +61,12 @@ def load(store: CountsStore, backend_name: str, rows=None) -> ad.AnnData:
     return ad.AnnData(X=backend.to_device(counts, backend_name), obs=obs, var=store.var, obsm=obsm)
 
 
+def moved(value, backend_name: str):
+    """A matrix on a backend; integers become float32, which CuPy's sparse matrices need."""
+    value = backend.to_host(value)
+    return backend.to_device(value.astype(np.float32) if value.dtype.kind in "iub" else value, backend_name)
+
+
 def default_representation(adata) -> str:
     """``X_pca`` if there, ``X`` for at most 50 genes, else an error that says what to run."""
     if "X_pca" in adata.obsm:
@@ -154,17 +160,11 @@ class CunnData:
     @classmethod
     def from_anndata(cls, adata, backend_name: str = "gpu") -> CunnData:
         """A copy of an AnnData with X and the layers on a backend (integers as float32), all else on the host."""
-
-        def moved(value):
-            if value is None:
-                return None
-            value = backend.to_host(value).copy()
-            return backend.to_device(value.astype(np.float32) if value.dtype.kind in "iub" else value, backend_name)
-
         backend.require(backend_name)
-        layers = {name: moved(adata.layers[name]) for name in layer_names(adata)}
+        layers = {name: moved(_host_copy(adata.layers[name]), backend_name) for name in layer_names(adata)}
         slots = {slot: {key: _host_copy(value) for key, value in getattr(adata, slot).items()} for slot in ("obsm", "varm", "obsp")}
-        return cls(moved(adata.X), adata.obs.copy(), adata.var.copy(), copy.deepcopy(dict(adata.uns)), layers, **slots)
+        x = None if adata.X is None else moved(_host_copy(adata.X), backend_name)
+        return cls(x, adata.obs.copy(), adata.var.copy(), copy.deepcopy(dict(adata.uns)), layers, **slots)
 
     def to_anndata(self) -> ad.AnnData:
         """A copy as an AnnData with everything on the host."""

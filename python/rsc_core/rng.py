@@ -10,7 +10,8 @@ PURPOSES = {"kmeans": 1, "harmony": 2, "ligrec": 3, "autocorr": 4, "knn": 5, "ne
 PURPOSES |= {"score_genes": 20, "doublets": 21}
 
 
-def _mix64(x):
+def mix64(x):
+    """Splitmix64's mixing of a uint64 array: the function ``mix64`` of ``kernels/device.py``."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -34,9 +35,9 @@ def bits(seed: int, purpose: str, index):
     """
     mask = (1 << 64) - 1
     start = np.array([((seed & mask) + GOLDEN * (PURPOSES[purpose] + 1)) & mask], dtype=np.uint64)
-    key = int(_mix64(start)[0])
+    key = int(mix64(start)[0])
     counter = index.astype(np.uint64) + np.uint64(1)
-    return _mix64(counter * np.uint64(GOLDEN) + np.uint64(key))
+    return mix64(counter * np.uint64(GOLDEN) + np.uint64(key))
 
 
 def uniform(seed: int, purpose: str, index):

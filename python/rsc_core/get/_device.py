@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from rsc_core import backend, data
 
 
@@ -20,12 +18,7 @@ def anndata_to_GPU(adata, layer=None, *, convert_all=False, copy=False):
         When there is no NVIDIA device or no CuPy.
     """
     backend.require("gpu")
-
-    def move(value):
-        value = backend.to_host(value)
-        return backend.to_device(value.astype(np.float32) if value.dtype.kind in "iub" else value, "gpu")
-
-    return _converted(adata, layer, convert_all, copy, move)
+    return _converted(adata, layer, convert_all, copy, lambda value: data.moved(value, "gpu"))
 
 
 def anndata_to_CPU(adata, layer=None, *, convert_all=False, copy=False):

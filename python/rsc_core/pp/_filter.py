@@ -29,12 +29,7 @@ def filter_cells(adata, *, min_counts=None, min_genes=None, max_counts=None, max
     Sums are float64, exact for counts. Masks equal scanpy's where its float32 totals are exact.
     """
     limits = {"min_counts": min_counts, "min_genes": min_genes, "max_counts": max_counts, "max_genes": max_genes}
-    keep, column, number = _within(adata.X, limits, 1)
-    if not inplace:
-        return keep, number
-    adata.obs[column] = number
-    adata._inplace_subset_obs(keep)
-    return None
+    return _filter(adata, limits, "obs", inplace)
 
 
 def filter_genes(adata, *, min_counts=None, min_cells=None, max_counts=None, max_cells=None, inplace=True):
@@ -58,24 +53,22 @@ def filter_genes(adata, *, min_counts=None, min_cells=None, max_counts=None, max
     Writes ``var['n_counts']`` (float64) or ``var['n_cells']`` (int64); otherwise as :func:`filter_cells`.
     """
     limits = {"min_counts": min_counts, "min_cells": min_cells, "max_counts": max_counts, "max_cells": max_cells}
-    keep, column, number = _within(adata.X, limits, 0)
-    if not inplace:
-        return keep, number
-    adata.var[column] = number
-    adata._inplace_subset_var(keep)
-    return None
+    return _filter(adata, limits, "var", inplace)
 
 
-def _within(x, limits, axis: int):
-    """Mask, name of the column, and the number that one limit is compared with."""
+def _filter(adata, limits, table: str, inplace: bool):
+    """Keep the rows of obs or var that are within the one limit that is given; see :func:`filter_cells`."""
     given = [name for name, limit in limits.items() if limit is not None]
     if len(given) != 1:
         raise ValueError(f"exactly one of {', '.join(limits)} is needed; {given or 'none'} came")
     name, limit = given[0], limits[given[0]]
-    expressed = not name.endswith("counts")
-    number = totals(x, axis, expressed)
+    number = totals(adata.X, 1 if table == "obs" else 0, expressed=not name.endswith("counts"))
     keep = number >= limit if name.startswith("min") else number <= limit
-    return keep, "n_" + name.split("_")[1], number
+    if not inplace:
+        return keep, number
+    getattr(adata, table)["n_" + name.split("_")[1]] = number
+    (adata._inplace_subset_obs if table == "obs" else adata._inplace_subset_var)(keep)
+    return None
 
 
 def flag_gene_family(adata, *, gene_family_name, gene_family_prefix=None, gene_family_suffix=None, gene_list=None):

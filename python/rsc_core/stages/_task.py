@@ -16,6 +16,8 @@ from rsc_core import __version__, backend
 from rsc_core.io.delta import Delta, digest_of, write_delta
 from rsc_core.io.files import replaced
 
+CUPY = ("cupy-cuda12x", "cupy-cuda13x")  # distributions of CuPy, one of which a GPU image has
+
 
 class Task:
     """One run of a stage.
@@ -44,7 +46,7 @@ class Task:
         self.stage, self.output, self.backend = stage, Path(output), backend_name
         self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
             name: importlib.metadata.version(name)
-            for name in sorted({"numpy", "anndata", *packages, *_device_packages(backend_name)})
+            for name in sorted({"numpy", "anndata", *packages, *(CUPY if backend_name == "gpu" else ())})
             if _is_installed(name)
         }
         self.record = {
@@ -113,12 +115,6 @@ def process_seconds() -> float:
     """Seconds since this process started, imports included."""
     started = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
     return float(Path("/proc/uptime").read_text().split()[0]) - started
-
-
-def _device_packages(name: str) -> list[str]:
-    if name == "cpu":
-        return []
-    return [d for d in ("cupy-cuda12x", "cupy-cuda13x") if _is_installed(d)]
 
 
 def _is_installed(distribution: str) -> bool:

@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from rsc_core.errors import InvalidInput
-from rsc_core.io.delta import Delta, digest_of, read_delta
+from rsc_core.io.delta import Delta, read_delta
 from rsc_core.io.files import replaced
 from rsc_core.io.store import CountsStore, create_csr
 from rsc_core.pp._normalize import lognorm
@@ -59,7 +59,7 @@ def run(*, store, delta, output, x_content="lognorm"):
     with task.step("read"):
         obs, var = counts.obs, counts.var
         parts = [read_part(path, obs.index) for path in delta]
-        check_parents(parts, {Path(path).name: digest_of(path) for path in (store, *delta)})
+        check_parents(parts, task.record["parents"])
     with task.step("assemble"):
         adata = ad.AnnData(obs=obs, var=var, obsm=counts.obsm)
         n_samples = len({part.sample for part in parts if part.sample})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_core import backend, data, metrics
-from rsc_core.tl._partition import partition
+from rsc_core.tl._partition import partition, rows_of
 
 LEVELS = 100  # of cuGraph's hierarchy; it stops by itself before
 
@@ -115,7 +115,7 @@ def _cugraph(indptr, indices, weight, resolution, seed, n_iterations):
 
     xp = backend.xp_of(indptr, indices, weight)
     n_cells = len(indptr) - 1
-    rows = (xp.searchsorted(indptr, xp.arange(len(indices), dtype=xp.int64), side="right") - 1).astype(xp.int32)
+    rows = rows_of(indptr, len(indices)).astype(xp.int32)
     handle = ResourceHandle()
     graph = SGGraph(
         handle,

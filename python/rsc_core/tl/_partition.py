@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from rsc_core import backend
+from rsc_core import backend, rng
 from rsc_core.kernels import leiden as kernels
 
 WEIGHT_BITS = 10  # weights are multiples of 2^-10: noise of 1e-6 in a weight seldom changes one
@@ -109,13 +109,18 @@ def segment_sums(values, bounds):
     return running[bounds[1:]] - running[bounds[:-1]]
 
 
+def run_starts(in_order):
+    """Where a value differs from the one before it: bool, True for the first."""
+    first = backend.xp_of(in_order).ones(len(in_order), dtype=bool)
+    first[1:] = in_order[1:] != in_order[:-1]
+    return first
+
+
 def smallest_member(labels):
     """For each vertex the smallest vertex with the same label, int32."""
     xp, n = backend.xp_of(labels), len(labels)
     order = xp.argsort(labels, kind="stable")
-    in_order = labels[order]
-    first = xp.ones(n, dtype=bool)
-    first[1:] = in_order[1:] != in_order[:-1]
+    first = run_starts(labels[order])
     heads = order[xp.flatnonzero(first)]
     smallest = xp.empty(n, dtype=np.int32)
     smallest[order] = heads[xp.cumsum(first) - 1]
@@ -224,9 +229,7 @@ def aggregate(graph: Graph, smallest):
     key = row[between].astype(np.int64) * n + column[between]
     order = xp.argsort(key)  # equal keys are added up as integers: their order does not matter
     key, weight = key[order], graph.weight[between[order]]
-    first = xp.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
-    starts = xp.flatnonzero(first)
+    starts = xp.flatnonzero(run_starts(key))
     bounds = xp.append(starts, xp.asarray([len(key)], dtype=starts.dtype))
     key = key[starts]
     new = _graph(n, key // n, (key % n).astype(np.int32), segment_sums(weight, bounds), graph.representative[heads])
@@ -261,13 +264,7 @@ def quality(graph: Graph, part, total: int, resolution: float) -> float:
 
 def _key(*numbers: int) -> np.uint64:
     """One key of (seed, iteration, level, phase, sweep)."""
-    key = 0
+    key = np.zeros(1, dtype=np.uint64)
     for number in numbers:
-        key = _mix((key ^ (number & _MASK)) + 0x9E3779B97F4A7C15 & _MASK)
-    return np.uint64(key)
-
-
-def _mix(x: int) -> int:
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
-    return x ^ (x >> 31)
+        key = rng.mix64((key ^ np.uint64(number & _MASK)) + np.uint64(rng.GOLDEN))
+    return key[0]
