@@ -166,7 +166,7 @@ workflow RSC_FLOW {
             ASSEMBLE.out.run_record,
         )
         .toSortedList { run_record -> run_record.name }
-    REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title']), library('report'))
+    REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title', 'figure_formats']), library('report'))
 
     channel.topic('versions')
         .map { versions -> versions.text }

@@ -14,6 +14,7 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
+    path 'figures/*', emit: figures
     path 'report.html.run.json', emit: run_record
     path 'versions.yml', topic: 'versions'
 
@@ -28,13 +29,15 @@ process REPORT {
         --tables tables \\
         --parameters parameters.json \\
         --output report.html \\
+        --figures figures \\
         ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """
 
     stub:
     """
-    touch report.html
+    mkdir figures
+    touch report.html figures/quality-counts-of-a-cell.png
     echo '{"stage": "report", "versions": {"stub": "0"}}' > report.html.run.json
     versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """

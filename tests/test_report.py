@@ -1,6 +1,7 @@
 """REPORT: self-contained, same bytes again, names from the data escaped, only sections for which there is something."""
 
 import base64
+import gzip
 import json
 import re
 
@@ -10,55 +11,22 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import scipy.sparse as sp
+from report_cases import MARKERS, NASTY, RUN, cells_of, html_of, make_result, sections
 
-from rsc_core.io.delta import Delta, write_delta
-from rsc_core.report import figures, page
+from rsc_core.io.delta import write_delta
+from rsc_core.report import cells, figures, static
+from rsc_core.report.sections import cells as cell_sections
+from rsc_core.report.sections import looks, methods, tissue
 from rsc_core.stages.report import run as write_report
-
-NASTY = "</script><script>alert(1)</script>"
-RUN = {
-    "stage": "preprocess",
-    "backend": "cpu",
-    "device": "a CPU",
-    "process_seconds": 2.0,
-    "seconds": 1.5,
-    "peak_host_bytes": 10**8,
-    "peak_device_bytes": 0,
-    "versions": {"numpy": "2.0"},
-    "warnings": [NASTY],
-    "steps": [{"step": "read", "seconds": 1.0}],
-}
-ACTIVITY = pd.DataFrame({"cluster": ["0", "1"], "source": [NASTY, NASTY], "mean_score": [1.0, -1.0], "adjusted_p_value": [0.01, np.nan]})
-MARKERS = pd.DataFrame({"group": ["0", "1"] * 2, "gene": ["g", "g", NASTY, NASTY], "rank": [1, 2, 2, 1], "pct_in": 0.5})
-MARKERS["log2_fold_change"] = [1, -1, np.nan, 9]
-MORAN = pd.DataFrame({"gene": [NASTY, "g"], "I": [0.9, 0.1], "pval_norm": [0.0, 1.0], "var_norm": 0.1})
-TABLES = {"activity_ulm": ACTIVITY, "markers_t-test": MARKERS, f"{NASTY}.moran": MORAN}
 
 
 @pytest.fixture
 def result():
-    """Twenty cells of two samples, one of them with coordinates, and their QC."""
-    generator = np.random.default_rng(0)
-    obs = pd.DataFrame(
-        {"sample": pd.Categorical(["a", NASTY] * 10), "leiden": pd.Categorical(["0", "1"] * 10), "total_counts": np.arange(20.0)},
-        index=[f"c{i}" for i in range(20)],
-    )
-    var = pd.DataFrame({"highly_variable": True, "variances_norm": [1.0, 2.0], "means": 1.0}, index=["g", NASTY])
-    adata = ad.AnnData(obs=obs, var=var, obsm={"X_umap": generator.random((20, 2)), "spatial": generator.random((20, 2))})
-    adata.obsm["spatial"][::2] = np.nan
-    adata.uns["pca"] = {"variance_ratio": np.array([0.5, 0.1])}
-    adata.uns["rsc_core"] = {"preprocess": json.dumps({"stage": "preprocess", "parents": {"counts": "abc"}})}
-    qcs = {}
-    for sample in obs["sample"].cat.categories:
-        mine = obs[obs["sample"] == sample].assign(n_genes_by_counts=np.arange(10), pct_counts_mt=0.0, passes_qc=True, qc_reason="")
-        mine.loc[mine.index[0], ["passes_qc", "qc_reason"]] = [False, "min_genes"]
-        limits = {"total_counts": {"lower": 2.0, "upper": np.nan}, "log1p_total_counts": {"lower": np.log1p(3), "upper": np.log1p(9)}}
-        qcs[sample] = Delta(f"qc:{sample}", mine, uns={"qc_thresholds": limits})
-    return adata, qcs
+    return make_result()
 
 
-def sections(result, tables=TABLES):
-    return page.all_sections(*result, [RUN], tables, {"seed": 0, "title": NASTY, "network": None})
+def unpacked(text, dtype):
+    return np.frombuffer(gzip.decompress(base64.b64decode(text)), dtype=dtype)
 
 
 def drawn(page_sections):
@@ -68,7 +36,7 @@ def drawn(page_sections):
 
 
 def test_names_are_escaped_and_nothing_is_fetched(result):
-    html = page.render(NASTY, sections(result))
+    html = html_of(result, NASTY)
     assert NASTY not in html and "&lt;/script&gt;" in html and "\\u003c/script\\u003e" in html
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", html)
     assert html.count("plotly.js v") == 1  # the library once
@@ -76,7 +44,7 @@ def test_names_are_escaped_and_nothing_is_fetched(result):
 
 
 def test_same_input_same_bytes(result):
-    assert page.render("T", sections(result)) == page.render("T", sections(result))
+    assert html_of(result) == html_of(result)
 
 
 def test_plotly_knows_every_property(result):
@@ -88,7 +56,7 @@ def test_plotly_knows_every_property(result):
 
 
 def test_ids_are_unique_and_figures_have_their_data(result):
-    html = page.render("T", sections(result))
+    html = html_of(result)
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     plots = re.findall(r'class="plot" id="([^"]+)"', html)
@@ -99,21 +67,23 @@ def test_ids_are_unique_and_figures_have_their_data(result):
 
 def test_sections_follow_what_there_is(result):
     assert [section.key for section in sections(result)] == [
-        "summary", "quality", "variation", "embedding", "clusters", "markers", "activity", "spatial", "resources", "provenance",
+        "summary", "quality", "variation", "embedding", "clusters", "markers", "activity", "spatial", "resources", "methods", "provenance",
     ]  # fmt: skip
     del result[0].obsm["spatial"]
     few = sections(result, {})
-    assert [section.key for section in few] == ["summary", "quality", "variation", "embedding", "clusters", "resources", "provenance"]
-    assert [row[0] for row in few[0].parts[-1].table.rows] == ["Marker genes", "Activity", "Tissue"]
+    assert [section.key for section in few] == [
+        "summary", "quality", "variation", "embedding", "clusters", "resources", "methods", "provenance",
+    ]  # fmt: skip
+    assert [row[0] for row in few[0].parts[-1].table.rows] == ["Integration", "Marker genes", "Activity", "Tissue"]
 
 
 def test_removed_cells_are_counted(result):
-    table = page.quality(result[1], page.looks(result[1])).parts[-1].table
+    table = cell_sections.quality(result[1], looks(result[1])).parts[-1].table
     assert table.rows == [["min_genes", "1", "1"], ["all reasons", "1", "1"]]
 
 
 def test_the_strictest_limits_are_drawn(result):
-    quality = page.quality(result[1], page.looks(result[1]))
+    quality = cell_sections.quality(result[1], looks(result[1]))
     counts = quality.parts[0].figure["layout"]["shapes"]
     assert [line["y0"] for line in counts] == pytest.approx(np.log1p([3, 9, 3, 9]))  # lower and upper of either sample
     assert "mitochondrial" in quality.how  # a constant is named, not drawn
@@ -121,7 +91,7 @@ def test_the_strictest_limits_are_drawn(result):
 
 @pytest.mark.parametrize(("lower", "upper", "expected"), [(np.nan, np.nan, []), (0, 5.0, [5.0]), (1.0, np.nan, [1.0])])
 def test_limits_that_are_none(lower, upper, expected):
-    assert page.limits_of({"total_counts": {"lower": lower, "upper": upper}}, ("total_counts", "absent")) == expected
+    assert cell_sections.limits_of({"total_counts": {"lower": lower, "upper": upper}}, ("total_counts", "absent")) == expected
 
 
 def test_dots_show_share_and_fold_change(result):
@@ -136,13 +106,65 @@ def test_a_star_where_a_cluster_differs(result):
 
 
 def test_points_hold_every_cell_and_column(result):
+    adata, data = result[0], cells_of(result[0]).data()
     figure = next(part.figure for section in sections(result) if section.key == "embedding" for part in section.parts)
-    x = np.frombuffer(base64.b64decode(figure["points"]["x"]), dtype=np.float32)
-    np.testing.assert_array_equal(x, result[0].obsm["X_umap"][:, 0].astype(np.float32))
-    assert [c["name"] for c in figure["colourings"]] == ["leiden", "sample", "log(1 + counts of a cell)"]
-    codes = np.frombuffer(base64.b64decode(figure["colourings"][1]["codes"]), dtype=np.int16)
-    np.testing.assert_array_equal(codes, result[0].obs["sample"].cat.codes)
-    assert [label["name"] for label in figure["colourings"][1]["labels"]] == list(result[0].obs["sample"].cat.categories)
+    np.testing.assert_array_equal(unpacked(figure["points"]["x"], np.float32), adata.obsm["X_umap"][:, 0].astype(np.float32))
+    assert figure["points"]["rows"] is None  # all cells, in their order
+    assert [c["name"] for c in data["colourings"]] == ["leiden", "sample", "log(1 + counts of a cell)"]
+    np.testing.assert_array_equal(unpacked(data["colourings"][1]["codes"], np.int16), adata.obs["sample"].cat.codes)
+    assert [label["name"] for label in data["colourings"][1]["labels"]] == list(adata.obs["sample"].cat.categories)
+    placed = next(part.figure for section in sections(result) if section.key == "spatial" for part in section.parts)
+    np.testing.assert_array_equal(unpacked(placed["points"]["rows"], np.int32), np.arange(1, 20, 2))
+
+
+def test_genes_can_be_looked_up(result):
+    found = cells_of(result[0])
+    gene = found.data()["genes"][NASTY]
+    values = gene["low"] + unpacked(gene["levels"], np.uint8) * (gene["top"] - gene["low"]) / cells.LEVELS
+    np.testing.assert_allclose(values, np.arange(1, 40, 2), atol=39 / cells.LEVELS / 2 + 1e-4)  # half a level
+    np.testing.assert_allclose(found.means.loc["1", "g"], np.arange(2, 40, 4).mean())
+    found.add_sources({"ulm": pd.DataFrame({"TF": np.linspace(-1, 1, 20)})})
+    assert found.data()["genes"]["TF (ulm)"]["low"] == -1
+
+
+def test_genes_end_with_their_room(result, monkeypatch):
+    monkeypatch.setattr(cells, "GENE_BYTES", len(cells_of(result[0]).data()["genes"]["g"]["levels"]))
+    assert list(cells_of(result[0]).data()["genes"]) == ["g"]
+
+
+def test_the_tree_joins_what_shares_cells():
+    labels = pd.DataFrame({"leiden_0.5": pd.Categorical(["0"] * 6 + ["1"] * 4), "leiden_1": pd.Categorical(list("0001112222"))})
+    tree = figures.tree(labels)
+    go.Figure(tree)
+    lines = [trace for trace in tree["data"] if trace["mode"] == "lines"]
+    assert len(lines) == 3 and {line["line"]["width"] for line in lines} == {6}  # 0 to 0, 0 to 1, 1 to 2, each whole
+    assert [trace["customdata"] for trace in tree["data"] if trace["mode"] != "lines"] == [[6, 4], [3, 3, 4]]
+
+
+def test_methods_name_what_ran_and_what_to_cite(result):
+    parameters = {"backend": "gpu", "integration": "harmony", "embeddings": "umap,tsne", "nmads": 5, "min_genes": 200}
+    text, cite = methods.methods(result[0], parameters, {"qc", "integrate", "embed"}).parts
+    assert "UMAP, t-SNE" in text.paragraphs[0] and "Moran" not in text.paragraphs[0] and "backend gpu" in text.paragraphs[0]
+    assert any("Harmony" in line for line in cite.paragraphs) and not any("Leiden" in line for line in cite.paragraphs)
+
+
+def test_figures_are_written_as_files(result, tmp_path):
+    found = sections(result)
+    names = [path.name for path in static.save_all(tmp_path / "a", found, cells_of(result[0]), ("png", "svg"))]
+    drawn_parts = [part for section in found for part in section.parts if part.figure]
+    assert len(set(names)) == 2 * len(drawn_parts)
+    static.save_all(tmp_path / "b", found, cells_of(result[0]), ("png", "svg"))
+    assert all((tmp_path / "a" / path.name).read_bytes() == path.read_bytes() for path in (tmp_path / "b").iterdir())
+    assert (tmp_path / "a" / "embedding-umap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_image_lies_below_the_tissue(result):
+    adata = result[0]
+    pixels = np.zeros((4, 8, 3), dtype=np.uint8)
+    adata.uns["spatial"] = {NASTY: {"images": {"lowres": pixels}, "scalefactors": {"tissue_lowres_scalef": 0.5}}}
+    image = tissue.spatial(adata, cells_of(adata), {}).parts[0].figure["layout"]["images"][0]
+    assert (image["sizex"], image["sizey"]) == (16, 8)
+    np.testing.assert_array_equal(static.image_pixels(image["source"])[..., :3], pixels)
 
 
 def test_looks_differ():
@@ -158,12 +180,14 @@ def test_many_points_are_sampled_alike():
 
 
 def test_sections_of_tissue_share_the_points():
-    n = page.LEAST_POINTS + 1
+    n = cells.LEAST_POINTS + 1
     obs = pd.DataFrame({"sample": pd.Categorical(np.repeat([f"s{i:02}" for i in range(11)], n)), "leiden": pd.Categorical(["0"] * 11 * n)})
     adata = ad.AnnData(obs=obs.set_axis(obs.index.astype(str)), obsm={"spatial": np.zeros((11 * n, 2))})
-    parts = page.spatial(adata, {}).parts
-    assert [part.figure["points"]["n"] for part in parts] == [page.LEAST_POINTS] * 11
+    found = cells.Cells(adata.obs, adata.obsm["spatial"])
+    parts = tissue.spatial(adata, found, {}).parts
+    assert [part.figure["points"]["n"] for part in parts] == [cells.LEAST_POINTS] * 11
     assert parts[0].note.startswith("5,000 of the 5,001 cells are drawn")
+    assert found.data()["n"] == len(found.drawn) <= adata.n_obs
 
 
 def test_a_violin_is_drawn_by_its_quantiles():
@@ -187,7 +211,11 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
     given = {"qc": [tmp_path / "1.qc.h5ad", tmp_path / "0.qc.h5ad"], "tables": tmp_path / "tables", "run_record": [tmp_path / "a.run.json"]}
     for name in ("one", "two"):
         output = tmp_path / f"{name}.html"
-        write_report(adata=tmp_path / "adata.h5ad", parameters=tmp_path / "parameters.json", output=output, title="Ä", **given)
+        folder = tmp_path / f"{name}_figures"
+        write_report(
+            adata=tmp_path / "adata.h5ad", parameters=tmp_path / "parameters.json", output=output, figures=folder, title="Ä", **given
+        )
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+    assert (tmp_path / "two_figures" / "markers-t-test.svg").exists()
     assert "<title>Ä</title>" in (tmp_path / "one.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "one.html.run.json").read_text())["stage"] == "report"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import io
 
 import numpy as np
 import pandas as pd
@@ -75,8 +77,7 @@ def violins(values: dict[str, np.ndarray], limits: dict[str, list[float]], colou
         look = {"line": {"color": colours[sample]}, "box": {"visible": True}, "points": False, "spanmode": "hard", "hoverinfo": "y+name"}
         data.append({"type": "violin", "y": numbers(scale(drawn)), "x": [str(sample)] * len(drawn), "name": str(sample), **look})
         for limit in limits.get(sample, []):
-            ends = {"x0": position - 0.45, "x1": position + 0.45, "y0": float(scale(limit)), "y1": float(scale(limit))}
-            shapes.append({"type": "line", **ends, "line": {"color": "#D55E00", "width": 2, "dash": "dash"}})
+            shapes.append(dashed(x0=position - 0.45, x1=position + 0.45, y0=scale(limit), y1=scale(limit)))
     y = {"title": {"text": axis}}
     if log:
         ticks = [tick for power in range(8) for tick in (10**power, 2 * 10**power, 5 * 10**power)]
@@ -84,8 +85,8 @@ def violins(values: dict[str, np.ndarray], limits: dict[str, list[float]], colou
     return figure(data, {"type": "category"}, y, shapes=shapes, showlegend=False)
 
 
-def scatter(groups: list[tuple[str, str, pd.DataFrame]], x: dict, y: dict) -> dict:
-    """Points of named groups: (name, colour, table with ``x``, ``y``, and names in the index)."""
+def scatter(groups: list[tuple[str, str, pd.DataFrame]], x: dict, y: dict, shapes=()) -> dict:
+    """Points of named groups: (name, colour, table with ``x``, ``y``, and names in the index); shapes of plotly over them."""
     data = [
         {
             "type": "scattergl" if len(table) > 3000 else "scatter",
@@ -99,7 +100,7 @@ def scatter(groups: list[tuple[str, str, pd.DataFrame]], x: dict, y: dict) -> di
         }
         for name, colour, table in groups
     ]
-    return figure(data, x, y)
+    return figure(data, x, y, shapes=list(shapes))
 
 
 def curve(x, y, titles: tuple[str, str]) -> dict:
@@ -160,7 +161,7 @@ def dots(size: pd.DataFrame, colour: pd.DataFrame, titles: tuple[str, str, str, 
 
 
 def heat_map(table: pd.DataFrame, marks: pd.DataFrame | None, titles: tuple[str, str, str]) -> dict:
-    """A table as coloured cells around 0; ``marks`` (the same shape, bool) puts a star into cells. Titles: columns, rows, colour."""
+    """A table as coloured cells around 0; ``marks`` (the same shape, bool) puts a star into them. Titles: columns, rows, colour."""
     values = table.to_numpy(dtype=np.float64)
     reach = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     trace = {
@@ -183,35 +184,160 @@ def heat_map(table: pd.DataFrame, marks: pd.DataFrame | None, titles: tuple[str,
     return figure([trace], x, y, height=max(280, 150 + 24 * len(table)))
 
 
-def points(places: np.ndarray, columns: dict[str, pd.Series], axes=("", ""), tissue: bool = False, most: int = MOST_POINTS) -> dict:
-    """Cells in the plane, to be coloured by any of some columns; the page has a menu for them.
+def points(places: np.ndarray, rows: np.ndarray, axes=("", ""), *, n_colours: int, tissue: bool = False, image: dict | None = None) -> dict:
+    """Cells in the plane, to be coloured by any column or gene that the page holds; the page has menus for them.
 
     Parameters
     ----------
     places
-        Coordinates (cells, 2).
-    columns
-        Name -> values of the cells: categories or numbers. The first is shown at first.
+        Coordinates (points, 2).
+    rows
+        Where each point stands among the cells whose colours the page holds.
+    n_colours
+        Number of those cells.
     tissue
         Equal scales, and the second axis downwards as in an image.
-    most
-        Number of cells drawn, see :func:`sampled`.
+    image
+        Of :func:`picture`, drawn below the points.
     """
-    kept = sampled(len(places), most)
-    colourings = []
-    for name, values in columns.items():
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            codes = values.cat.codes.to_numpy()[kept]
-            colourings.append({"name": name, "labels": styles(values.cat.categories), "codes": _text(codes, np.int16)})
-        else:
-            colourings.append({"name": name, "values": _text(values.to_numpy()[kept], np.float32)})
+    layout = figure([], *axes, height=560 if tissue else 520)["layout"]
+    if image is not None:
+        layout["images"] = [image]
+    same = len(rows) == n_colours and (rows == np.arange(n_colours)).all()
+    x, y = (packed(places[:, i], np.float32) for i in (0, 1))
     return {
-        "points": {"x": _text(places[kept, 0], np.float32), "y": _text(places[kept, 1], np.float32), "n": len(kept)},
-        "colourings": colourings,
-        "layout": figure([], *axes, height=560 if tissue else 520)["layout"],
+        "points": {"x": x, "y": y, "n": len(rows), "rows": None if same else packed(rows, np.int32)},
+        "layout": layout,
         "tissue": tissue,
     }
 
 
-def _text(values, dtype) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+def picture(pixels: np.ndarray, scale: float) -> dict:
+    """An image of the tissue as a layer: uint8 or 0-1 float (height, width, 3); ``scale`` is its pixels per unit of the coordinates."""
+    import matplotlib.image
+
+    file = io.BytesIO()
+    matplotlib.image.imsave(file, pixels, format="png", metadata={"Software": None})
+    source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    place = {"xref": "x", "yref": "y", "x": 0, "y": 0, "sizex": pixels.shape[1] / scale, "sizey": pixels.shape[0] / scale}
+    return {"source": source, **place, "sizing": "stretch", "layer": "below", "yanchor": "top"}
+
+
+def lines(table: pd.DataFrame, titles: tuple[str, str]) -> dict:
+    """One line for each column of a table over its index."""
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": look["name"],
+            "x": numbers(table.index),
+            "y": numbers(table[column]),
+            "line": {"color": look["colour"]},
+        }
+        for look, column in zip(styles(table.columns), table.columns, strict=True)
+    ]
+    return figure(data, *titles, height=380)
+
+
+def histogram(values: np.ndarray, limit: float | None, titles: tuple[str, str]) -> dict:
+    """Counts of values in 60 bins, with a limit as a dashed line."""
+    count, edges = np.histogram(values[np.isfinite(values)], bins=60)
+    trace = {
+        "type": "bar",
+        "x": numbers((edges[1:] + edges[:-1]) / 2),
+        "y": numbers(count),
+        "width": numbers(np.diff(edges)),
+        "marker": {"color": COLOURS[0]},
+    }
+    shapes = [] if limit is None or not np.isfinite(limit) else [dashed(x0=limit, x1=limit, y0=0, y1=float(count.max()))]
+    return figure([trace], *titles, height=320, shapes=shapes)
+
+
+def dashed(**ends) -> dict:
+    """A dashed line between two points, as a limit is drawn."""
+    return {"type": "line", **{key: float(value) for key, value in ends.items()}, "line": {"color": "#D55E00", "width": 2, "dash": "dash"}}
+
+
+def gantt(table: pd.DataFrame) -> dict:
+    """Tasks over time: columns task, start, start-up and work, in seconds since the first task began."""
+    look = styles(["start-up", "work"])[::-1]
+    data, base = [], table["start"].to_numpy(dtype=np.float64)
+    for part, style in zip(("start-up", "work"), look, strict=True):
+        seconds = table[part].to_numpy(dtype=np.float64)
+        marker = {"color": style["colour"]}
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": part,
+                "y": list(table["task"]),
+                "x": numbers(seconds),
+                "base": numbers(base),
+                "marker": marker,
+            }
+        )
+        base = base + seconds
+    y = {"type": "category", "autorange": "reversed"}
+    return figure(data, "seconds since the first task began", y, height=max(260, 110 + 22 * len(table)), barmode="overlay")
+
+
+def tree(labels: pd.DataFrame) -> dict:
+    """Clusters at several resolutions: one row of circles each, lines where cells go from one to the next.
+
+    Parameters
+    ----------
+    labels
+        A categorical column for each resolution, coarse ones first.
+    """
+    data, places = [], {}
+    for level, column in enumerate(labels):
+        names = list(labels[column].cat.categories)
+        if level:  # below those that they come from, so that few lines cross
+            upper = labels.columns[level - 1]
+            flow = pd.crosstab(labels[upper], labels[column])
+            middle = {name: np.average([places[upper, n][0] for n in flow.index], weights=flow[name]) for name in flow}
+            names.sort(key=lambda name: middle.get(name, 1.0))
+        places |= {(column, name): ((i + 0.5) / len(names), -level) for i, name in enumerate(names)}
+    for upper, lower in zip(labels.columns[:-1], labels.columns[1:], strict=True):
+        flow = pd.crosstab(labels[upper], labels[lower])
+        share = flow / flow.sum()
+        for a, b in zip(*np.nonzero(share.to_numpy() >= 0.05), strict=True):
+            ends = [places[upper, flow.index[a]], places[lower, flow.columns[b]]]
+            width = 1 + 5 * float(share.to_numpy()[a, b])
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": numbers([e[0] for e in ends]),
+                    "y": numbers([e[1] for e in ends]),
+                    "line": {"color": "#9AA4AF", "width": float(f"{width:.3g}")},
+                    "hoverinfo": "skip",
+                    "showlegend": False,
+                }
+            )
+    most = max(int(labels[column].value_counts().max()) for column in labels)
+    for column in labels:
+        size = labels[column].value_counts(sort=False)
+        at = [places[column, name] for name in size.index]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text",
+                "name": column,
+                "x": numbers([a[0] for a in at]),
+                "y": numbers([a[1] for a in at]),
+                "text": [str(name) for name in size.index],
+                "customdata": [int(n) for n in size],
+                "hovertemplate": f"{column} %{{text}}: %{{customdata}} cells<extra></extra>",
+                "marker": {"size": numbers(12 + 28 * np.sqrt(size / most)), "color": COLOURS[4], "line": {"width": 1, "color": COLOURS[0]}},
+                "textfont": {"color": "#111111"},
+            }
+        )
+    ticks = {"tickvals": [-level for level in range(labels.shape[1])], "ticktext": list(labels.columns)}
+    x = {"visible": False, "range": [0, 1]}
+    return figure(data, x, {"showgrid": False, "zeroline": False, **ticks}, height=140 + 110 * labels.shape[1], showlegend=False)
+
+
+def packed(values, dtype) -> str:
+    """Little-endian values, gzip, base64: what the page's script unpacks."""
+    return base64.b64encode(gzip.compress(np.ascontiguousarray(values, dtype=dtype).tobytes(), mtime=0)).decode()

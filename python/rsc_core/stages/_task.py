@@ -94,6 +94,7 @@ class Task:
             "device": backend.device_name(self.backend),
             "host": platform.node(),
             "cpus": len(os.sched_getaffinity(0)),
+            "started": round(time.time() - process_seconds(), 2),
             "process_seconds": round(process_seconds(), 4),
             "seconds": round(time.perf_counter() - self._started, 4),
             "peak_host_bytes": peak_host_bytes(),

@@ -6,7 +6,18 @@
   const unwanted = ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"];
   const config = {displaylogo: false, responsive: true, showSendToCloud: false, modeBarButtonsToRemove: unwanted};
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const decoded = (text, Kind) => new Kind(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const cells = JSON.parse(document.getElementById("cells").textContent);
+  const unpacked = new Map();
+
+  // Values are gzip in base64: unpacked when first asked for, and kept.
+  function values(text, Kind) {
+    if (!unpacked.has(text)) {
+      const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+      unpacked.set(text, new Response(stream).arrayBuffer().then((buffer) => new Kind(buffer)));
+    }
+    return unpacked.get(text);
+  }
 
   function themed(layout) {
     const axis = {gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, ticks: ""};
@@ -19,33 +30,51 @@
   }
 
   // One trace a category, so that the legend hides and shows it; a colour bar for numbers.
-  function coloured(spec, chosen) {
-    const {points, colourings, tissue} = spec;
-    const x = decoded(points.x, Float32Array), y = decoded(points.y, Float32Array);
+  async function coloured(spec, by) {
+    const {points, tissue} = spec;
+    const [x, y] = [await values(points.x, Float32Array), await values(points.y, Float32Array)];
+    const rows = points.rows ? await values(points.rows, Int32Array) : null;
+    const at = rows ? (all) => rows.map((row) => all[row]) : (all) => all;
     const type = points.n > 3000 ? "scattergl" : "scatter";
     const size = points.n > 20000 ? 2.5 : points.n > 3000 ? 4 : tissue ? 7 : 5;
-    const by = colourings[chosen];
-    if (by.values) {
-      const color = Array.from(decoded(by.values, Float32Array));
-      const marker = {size, color, colorscale: "Viridis", colorbar: {title: {text: by.name}}};
-      return [{type, mode: "markers", x, y, marker, hovertemplate: "%{marker.color:.4g}<extra></extra>"}];
+    if (by.codes) {
+      const all = await values(by.codes, Int16Array), codes = rows ? Int16Array.from(rows, (row) => all[row]) : all;
+      const traces = by.labels.map((label, code) => {
+        const mine = [];
+        codes.forEach((c, i) => { if (c === code) mine.push(i); });
+        const marker = {size, color: label.colour, symbol: label.symbol, opacity: tissue ? 1 : 0.75};
+        return {type, mode: "markers", name: label.name, x: mine.map((i) => x[i]), y: mine.map((i) => y[i]), marker, hoverinfo: "name"};
+      });
+      return traces.filter((trace) => trace.x.length);
     }
-    const codes = decoded(by.codes, Int16Array);
-    return by.labels.map((label, code) => {
-      const mine = [];
-      codes.forEach((c, i) => { if (c === code) mine.push(i); });
-      const marker = {size, color: label.colour, symbol: label.symbol, opacity: tissue ? 1 : 0.75};
-      const at = {x: mine.map((i) => x[i]), y: mine.map((i) => y[i])};
-      return {type, mode: "markers", name: label.name, ...at, marker, hoverinfo: "name"};
-    }).filter((trace) => trace.x.length);
+    let color;
+    if (by.levels) {
+      const all = await values(by.levels, Uint8Array), step = (by.top - by.low) / cells.levels;
+      color = Array.from(rows || all, (entry) => by.low + step * (rows ? all[entry] : entry));
+    } else {
+      const all = await values(by.values, Float32Array);
+      color = Array.from(rows || all, (entry) => (rows ? all[entry] : entry));
+    }
+    const range = by.low < 0 ? {cmid: 0, colorscale: "RdBu", reversescale: true} : {colorscale: "Viridis"};
+    const marker = {size, color, ...range, colorbar: {title: {text: by.name}}};
+    return [{type, mode: "markers", x, y, marker, hovertemplate: "%{marker.color:.4g}<extra></extra>"}];
   }
 
-  function draw(box) {
+  // The gene that is typed, else the column of the menu.
+  function chosen(box) {
+    const menu = document.getElementById(`${box.id}-menu`), field = document.getElementById(`${box.id}-gene`);
+    const name = field ? field.value.trim() : "", said = document.getElementById(`${box.id}-said`);
+    const known = Object.keys(cells.genes).find((gene) => gene.toLowerCase() === name.toLowerCase());
+    if (said) said.textContent = name && !known ? "Not among the genes that this page holds: they are in adata.h5ad." : "";
+    return known ? {name: known, ...cells.genes[known]} : cells.colourings[Number(menu.value)];
+  }
+
+  async function draw(box) {
     const spec = specs.get(box);
     let {data, layout} = spec;
+    drawn.add(box);
     if (spec.points) {
-      const menu = document.getElementById(box.dataset.menu);
-      data = coloured(spec, menu ? Number(menu.value) : 0);
+      data = await coloured(spec, chosen(box));
       layout = {...layout, showlegend: true};
       if (spec.tissue) {
         const axis = {showgrid: false, zeroline: false, showline: false, showticklabels: false};
@@ -53,8 +82,7 @@
         layout.yaxis = {...layout.yaxis, ...axis, scaleanchor: "x", autorange: "reversed"};
       }
     }
-    Plotly.react(box, data, themed(layout), config);
-    drawn.add(box);
+    if (drawn.has(box)) Plotly.react(box, data, themed(layout), config);
   }
 
   // Drawn when near the window; those on the graphics card are let go again, since a page may hold only few of them.
@@ -71,8 +99,9 @@
   for (const box of document.querySelectorAll(".plot")) {
     specs.set(box, JSON.parse(document.getElementById(`${box.id}-data`).textContent));
     near.observe(box);
-    const menu = document.getElementById(box.dataset.menu);
-    if (menu) menu.addEventListener("change", () => draw(box));
+    const menu = document.getElementById(`${box.id}-menu`), gene = document.getElementById(`${box.id}-gene`);
+    if (menu) menu.addEventListener("change", () => { if (gene) gene.value = ""; draw(box); });
+    if (gene) gene.addEventListener("change", () => draw(box));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
   addEventListener("beforeprint", () => {
@@ -80,6 +109,36 @@
     specs.forEach((spec, box) => draw(box));
   });
 
+  // Numbers sort as numbers (thousands commas off), missing values last.
+  function sorted(button) {
+    const head = button.closest("th"), body = head.closest("table").tBodies[0];
+    const up = head.getAttribute("aria-sort") !== "ascending", text = head.classList.contains("text");
+    const key = (row) => row.cells[head.cellIndex].textContent;
+    const number = (row) => parseFloat(key(row).replaceAll(",", ""));
+    const rows = Array.from(body.rows).sort((a, b) => {
+      if (text) return (up ? 1 : -1) * key(a).localeCompare(key(b), "en", {numeric: true});
+      const [x, y] = [number(a), number(b)];
+      return Number.isNaN(x) - Number.isNaN(y) || (up ? x - y : y - x);
+    });
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    body.append(...rows);
+  }
+
+  function saved(table, name) {
+    const quoted = (cell) => `"${cell.textContent.trim().replaceAll('"', '""')}"`;
+    const lines = Array.from(table.rows).filter((row) => !row.hidden).map((row) => Array.from(row.cells, quoted).join(","));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], {type: "text/csv"}));
+    link.download = `${name}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+
+  for (const button of document.querySelectorAll("button.sort")) button.addEventListener("click", () => sorted(button));
+  for (const button of document.querySelectorAll("button[data-csv]")) {
+    button.addEventListener("click", () => saved(document.getElementById(button.dataset.csv), button.dataset.csv));
+  }
   for (const field of document.querySelectorAll("input[type=search]")) {
     field.addEventListener("input", () => {
       const wanted = field.value.toLowerCase();

@@ -1,0 +1,106 @@
+"""What the run was: summary, time and memory, parameters and provenance."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from rsc_core.report import figures
+from rsc_core.report.page import Part, Section, as_table
+
+STAGES = (
+    "ingest", "qc", "merge", "preprocess", "integrate", "neighbors", "embed", "cluster", "markers", "activity", "spatial", "concordance",
+    "assemble",
+)  # fmt: skip
+
+
+def in_order(runs) -> list[dict]:
+    """Run records in the order of the stages."""
+    place = {stage: i for i, stage in enumerate(STAGES)}
+    return sorted(runs, key=lambda run: (place.get(run["stage"].partition(":")[0], len(place)), run["stage"]))
+
+
+def summary(adata, qcs, runs, left_out: list[tuple[str, str]]) -> Section:
+    """Cells in and out, and every warning of the run."""
+    kept = adata.obs["sample"].astype(str).value_counts()
+    rows = []
+    for name, qc in qcs.items():
+        good = qc.obs[qc.obs["passes_qc"]]
+        n_kept = int(kept.get(name, 0))
+        rows.append(
+            {
+                "sample": name,
+                "cells read": len(qc.obs),
+                "cells kept": n_kept,
+                "kept (%)": 100 * n_kept / max(1, len(qc.obs)),
+                "median counts": float(good["total_counts"].median()),
+                "median genes": float(good["n_genes_by_counts"].median()),
+            }
+        )
+    compute = next((run for run in runs if run["stage"] == "preprocess"), None)
+    where = f" The work ran on backend {compute['backend']} ({compute['device']})." if compute else ""
+    started = [run["started"] for run in runs if "started" in run]
+    took = max((run["started"] + run["process_seconds"] for run in runs if "started" in run), default=0) - min(started, default=0)
+    wall = f" From the first task's start to the last one's end it took {took:.0f} s." if started else ""
+    clusters = f" in {adata.obs['leiden'].nunique()} clusters" if "leiden" in adata.obs else ""
+    how = f"The result has {adata.n_obs:,} cells{clusters} and {adata.n_vars:,} genes.{where}{wall} Read the warnings first."
+    parts = [Part("Cells of each sample", table=as_table(pd.DataFrame(rows)), note="Medians are those of the kept cells.")]
+    if left_out:
+        parts.append(Part("Not in this report", table=as_table(pd.DataFrame(left_out, columns=["part", "why"]))))
+    warnings = [f"{run['stage']}: {text}" for run in runs for text in run["warnings"]]
+    return Section("summary", "Summary", how, parts, warnings)
+
+
+def resources_used(runs) -> Section:
+    """When each task ran, its seconds and its memory."""
+    rows = [
+        {
+            "task": run["stage"],
+            "backend": run["backend"],
+            "started": run.get("started"),
+            "start-up (s)": max(0.0, run["process_seconds"] - run["seconds"]),
+            "work (s)": run["seconds"],
+            "peak memory (MB)": run["peak_host_bytes"] / 1e6,
+            "device memory (MB)": run["peak_device_bytes"] / 1e6,
+        }
+        for run in in_order(runs)
+    ]
+    table = pd.DataFrame(rows)
+    parts, how = [], "No task left a record."
+    if len(table):
+        times = table.rename(columns={"start-up (s)": "start-up", "work (s)": "work"})
+        # Some tasks may be results of an earlier run, kept by -resume: without a start, all begin at 0.
+        times["start"] = (times["started"] - times["started"].min()).astype(float).fillna(0)
+        shown = table.drop(columns="started")
+        parts.append(
+            Part("Tasks over time", figures.gantt(times), as_table(shown), "Tasks that -resume took from an earlier run began then.")
+        )
+        steps = [{"task": run["stage"], "step": s["step"], "seconds": s["seconds"]} for run in in_order(runs) for s in run.get("steps", [])]
+        if steps:
+            parts.append(Part("Steps", table=as_table(pd.DataFrame(steps))))
+        total = table[["start-up (s)", "work (s)"]].to_numpy().sum()
+        how = f"All tasks took {total:.0f} s together; start-up is the time before a task's work began: Python and its imports."
+    return Section("resources", "Time and memory", how, parts)
+
+
+def provenance(adata, parameters: dict, runs) -> Section:
+    """Parameters, versions, and the digests that chain the results to the counts."""
+    settings = pd.DataFrame({"parameter": list(parameters), "value": ["" if v is None else str(v) for v in parameters.values()]}, dtype=str)
+    versions = {}
+    for run in runs:
+        for package, version in run["versions"].items():
+            versions.setdefault((package, version), []).append(run["stage"])
+    used = [(*key, "all tasks" if len(stages) == len(runs) else ", ".join(sorted(set(stages)))) for key, stages in sorted(versions.items())]
+    records = {stage: json.loads(record) for stage, record in adata.uns.get("rsc_core", {}).items()}
+    chain = [(r.get("stage", stage), parent, digest) for stage, r in records.items() for parent, digest in r.get("parents", {}).items()]
+    parts = [
+        Part("Parameters", table=as_table(settings)),
+        Part("Versions", table=as_table(pd.DataFrame(used, columns=["package", "version", "tasks"]))),
+        Part("Made from", table=as_table(pd.DataFrame(chain, columns=["stage", "file", "SHA-256"]))),
+    ]
+    how = (
+        "The same files, parameters, versions and seed give the same results. A digest names the content of a file that a stage read: "
+        "two runs with the same digests read the same."
+    )
+    return Section("provenance", "Parameters and provenance", how, parts)
