@@ -11,6 +11,7 @@ include { CLUSTER } from './modules/cluster'
 include { MARKERS } from './modules/markers'
 include { ACTIVITY } from './modules/activity'
 include { SPATIAL } from './modules/spatial'
+include { CONCORDANCE } from './modules/concordance'
 include { ASSEMBLE } from './modules/assemble'
 include { REPORT } from './modules/report'
 
@@ -144,13 +145,24 @@ workflow RSC_FLOW {
         spatial_record = channel.empty()
     }
 
+    if (settings.concordance) {
+        def names = ['concordance_cells', 'n_top_genes', 'n_comps', 'n_neighbors', 'resolutions', 'batch_key', 'integration']
+        CONCORDANCE(MERGE.out.store, CLUSTER.out.delta, settings.subMap(names), backend, seed, library('concordance'))
+        concordance_table = CONCORDANCE.out.table
+        concordance_record = CONCORDANCE.out.run_record
+    }
+    else {
+        concordance_table = channel.empty()
+        concordance_record = channel.empty()
+    }
+
     // Sorted by name: what comes first must not depend on which task ends first.
     deltas = PREPROCESS.out.delta
         .mix(integrated, NEIGHBORS.out.delta, EMBED.out.delta, CLUSTER.out.delta, MARKERS.out.delta, activity, spatial)
         .toSortedList { delta -> delta.name }
     ASSEMBLE(MERGE.out.store, deltas, settings.subMap(['x_content']), library('assemble'))
 
-    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables).flatten().toSortedList { table -> table.name }
+    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
     run_records = INGEST.out.run_record
         .mix(
             QC.out.run_record,
@@ -163,6 +175,7 @@ workflow RSC_FLOW {
             MARKERS.out.run_record,
             activity_record,
             spatial_record,
+            concordance_record,
             ASSEMBLE.out.run_record,
         )
         .toSortedList { run_record -> run_record.name }

@@ -12,10 +12,26 @@ from rsc_core.errors import DeviceMemoryExhausted, RscError
 existing_file = click.Path(exists=True, dir_okay=False)
 
 
+class Grouped(click.Command):
+    """A command whose help lists files, method, and how it runs under headings of their own."""
+
+    def format_options(self, context, formatter):
+        groups = {"Files": [], "Method": [], "How it runs": []}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                runs = parameter.name in ("backend", "seed", "version", "help")
+                groups["How it runs" if runs else "Files" if isinstance(parameter.type, click.Path) else "Method"].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
 def script(function):
-    """Decorate a script's function: a click command with ``--version``, ``-h`` and defaults in the help."""
+    """Decorate a script's function: a click command with ``--version``, ``-h``, and groups and defaults in the help."""
     settings = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
-    return click.version_option(__version__, prog_name="rsc-flow")(click.command(context_settings=settings)(function))
+    return click.version_option(__version__, prog_name="rsc-flow")(click.command(cls=Grouped, context_settings=settings)(function))
 
 
 def output_option(what: str):
@@ -43,6 +59,17 @@ def seed_option(function):
 def comma_separated(context, parameter, value):
     """Callback of an option that takes a list: ``a,b`` becomes ``["a", "b"]``."""
     return [item for item in value.split(",") if item]
+
+
+def comma_separated_numbers(context, parameter, value):
+    """Callback of an option that takes numbers above 0: ``0.5,1`` becomes ``[0.5, 1.0]``."""
+    try:
+        found = [float(item) for item in value.split(",") if item]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers") from error
+    if not found or min(found) <= 0:
+        raise click.BadParameter(f"{value!r} must be numbers above 0")
+    return found
 
 
 def run(command) -> None:

@@ -61,11 +61,11 @@ class Task:
 
     @contextlib.contextmanager
     def step(self, name: str):
-        """Time a part of the stage; says on stderr that it began."""
-        print(f"{self.stage}: {name}", file=sys.stderr, flush=True)
+        """Time a part of the stage; says on stderr that it began, with a moving sign where someone watches."""
         start = time.perf_counter()
-        yield
-        backend.synchronize()
+        with _shown(f"{self.stage}: {name}"):
+            yield
+            backend.synchronize()
         self._steps.append(
             {
                 "step": name,
@@ -105,6 +105,21 @@ class Task:
         }
         with replaced(f"{self.output}.run.json") as temporary:
             temporary.write_text(json.dumps(run, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def _shown(text: str):
+    """A line for a file; for a terminal a spinner, and the seconds when it is done."""
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+        yield
+        return
+    from rich.console import Console
+
+    console, start = Console(stderr=True), time.perf_counter()
+    with console.status(text):
+        yield
+    console.print(f"{text} [dim]{time.perf_counter() - start:.1f} s[/dim]", highlight=False)
 
 
 def peak_host_bytes() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rsc_core.report import figures
 from rsc_core.report.page import Section
 from rsc_core.report.sections import cells as quality
-from rsc_core.report.sections import clusters, integration, methods, run, tissue
+from rsc_core.report.sections import clusters, concordance, integration, methods, run, tissue
 
 
 def looks(names) -> dict[str, dict]:
@@ -37,6 +37,7 @@ def all_sections(adata, cells, qcs, runs, tables, parameters) -> list[Section]:
         "Integration": (integration.integration(adata), "INTEGRATE did not run: one batch, or --integration none."),
         "Marker genes": (clusters.markers(tables, cells.means), "MARKERS found no two clusters to compare, or its tables were not given."),
         "Activity": (clusters.activity(tables), "ACTIVITY did not run: it needs --network."),
+        "Concordance": (concordance.concordance(tables, runs), "CONCORDANCE did not run: it needs --concordance."),
         "Tissue": (tissue.spatial(adata, cells, tables), "No sample has coordinates."),
     }
     left_out = [(title, why) for title, (section, why) in optional.items() if section is None]
@@ -47,7 +48,7 @@ def all_sections(adata, cells, qcs, runs, tables, parameters) -> list[Section]:
         optional["Integration"][0],
         quality.embedding(adata, cells),
         clusters.clusters(adata, look),
-        *(optional[title][0] for title in ("Marker genes", "Activity", "Tissue")),
+        *(optional[title][0] for title in ("Marker genes", "Activity", "Tissue", "Concordance")),
         run.resources_used(runs),
         methods.methods(adata, parameters, {record["stage"].partition(":")[0] for record in runs}),
         run.provenance(adata, parameters, runs),
