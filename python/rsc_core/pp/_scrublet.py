@@ -9,7 +9,7 @@ import numpy as np
 from rsc_core import backend, data, rng
 from rsc_core.pp._hvg_flavors import by_dispersion
 from rsc_core.pp._moments import gene_mean_variance, some_rows, totals
-from rsc_core.pp._neighbors import nearest_neighbors
+from rsc_core.pp._search import nearest_neighbors
 from rsc_core.pp._normalize import lognorm, scale_rows, size_factors
 from rsc_core.pp._pca import dense_blocks, principal_components, select_genes
 from rsc_core.pp._scale import scaled
