@@ -51,6 +51,10 @@ class Space:
         centred = xp.ascontiguousarray(x - xp.ones(n_cells) @ x / n_cells, dtype=xp.float32)
         return cls(x, centred, xp.sqrt((centred * centred) @ xp.ones(n_dims, dtype=xp.float32)))
 
+    def float32_error(self, cells, square):
+        """Bound of the error of squared distances from ``cells`` in float32: unit (|x| + |y|)^2, where |y| <= |x| + distance."""
+        return 2 * (self.x.shape[1] + 8) * 2.0**-24 * (2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)) ** 2
+
     @property
     def cells(self):
         """All indices, int64."""
@@ -103,8 +107,7 @@ def nearest_among(space: Space, cells, members, n_nearest: int):
     nearest : int64 (cells, n_nearest), in the order of (distance, index); -1 where there are not so many members
     square : float64 (cells, n_nearest), squared distances
     """
-    xp, n_dims = backend.xp_of(space.x), space.x.shape[1]
-    n_cells, n_members = len(cells), len(members)
+    xp, n_cells, n_members = backend.xp_of(space.x), len(cells), len(members)
     nearest, square = xp.empty((n_cells, n_nearest), dtype=xp.int64), xp.empty((n_cells, n_nearest))
     n_candidates = min(n_members, n_nearest + 1 + SURPLUS)
     search = _searcher(space.centred[members], n_candidates)
@@ -113,9 +116,7 @@ def nearest_among(space: Space, cells, members, n_nearest: int):
         near, far = nearest[start : start + BLOCK_ROWS], square[start : start + BLOCK_ROWS]
         farthest = _rerank(space, rows, members[search(space.centred[rows])], near, far)
         if n_candidates < n_members:
-            # |float32 - exact| of a squared distance is below unit * (|x| + |y|)^2, and |y| <= |x| + distance.
-            unit = 2 * (n_dims + 8) * 2.0**-24
-            unsure = far[:, -1] >= farthest - 2 * unit * (2 * space.length[rows] + xp.sqrt(farthest)) ** 2
+            unsure = far[:, -1] >= farthest - 2 * space.float32_error(rows, farthest)
             _search_again(space, rows, unsure, members, near, far)
     return nearest, square
 
@@ -217,7 +218,7 @@ def _pruned(space, n_nearest, seed):
             continue
         reached = np.cumsum([len(lists.members[i]) for i in lists.order[here]])
         first = max(FIRST_LISTS, int(np.searchsorted(reached, n_nearest + 1)) + 1)
-        reach = np.sqrt(nearest_among(space, cells, lists.union(lists.order[here][:first]), n_nearest)[1][:, -1])
+        reach = _reach(space, cells, lists.union(lists.order[here][:first]), n_nearest)
         x = space.x[cells]
         length = (x**2).sum(axis=1)[:, None] + own
         rounding = 1e-12 * length  # far above that of the products of float64
@@ -225,6 +226,15 @@ def _pruned(space, n_nearest, seed):
         wanted = (to_centroid - lists.radius * (1 + 1e-9) <= reach[:, None] * (1 + 1e-9)).any(axis=0)
         nearest[cells], square[cells] = nearest_among(space, cells, lists.union(np.flatnonzero(wanted)), n_nearest)
     return nearest, square
+
+
+def _reach(space, cells, members, n_nearest):
+    """How far the neighbours of some cells lie at most: those among some members, themselves included, in float32."""
+    import faiss
+
+    square = faiss.knn(space.centred[cells], space.centred[members], n_nearest + 1)[0][:, -1].astype(np.float64)
+    square = np.maximum(square, 0)
+    return np.sqrt(square + 2 * space.float32_error(cells, square))
 
 
 def _ivf(space, n_nearest, seed):
