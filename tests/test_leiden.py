@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from rsc_core import backend, metrics
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._neighbors import neighbors
-from rsc_core.tl._leiden import leiden, ordered_labels
+from rsc_core.tl._communities import ordered_labels
+from rsc_core.tl._leiden import leiden
 
 BIN = Path(__file__).parents[1] / "bin"
 SIZES = (300, 200, 120, 120)
@@ -183,11 +184,16 @@ def test_the_stage_writes_each_resolution(tmp_path, backend_name):
     adata = clustered_graph(lambda a: a, blobs()[0])
     graph, found = tmp_path / "neighbors.h5ad", tmp_path / "cluster.h5ad"
     write_delta(graph, Delta("neighbors", adata.obs, obsp=dict(adata.obsp), uns=dict(adata.uns)))
-    options = ["--neighbors", str(graph), "--output", str(found), "--backend", backend_name, "--resolutions", "0.1,1"]
+    places = tmp_path / "preprocess.h5ad"
+    write_delta(places, Delta("preprocess", adata.obs, obsm=dict(adata.obsm)))
+    methods = ["--cluster-methods", "leiden,louvain,kmeans", "--representation", str(places), "--n-clusters", "4"]
+    options = ["--neighbors", str(graph), "--output", str(found), "--backend", backend_name, *methods, "--resolutions", "0.1,1"]
     result = CliRunner().invoke(cluster, options, catch_exceptions=False)
     assert result.exit_code == 0
     delta = read_delta(found)
-    assert list(delta.obs.columns) == ["leiden_0.1", "leiden_1", "leiden"]
+    assert list(delta.obs.columns) == ["leiden_0.1", "leiden_1", "leiden", "louvain_0.1", "louvain_1", "louvain", "kmeans"]
+    assert delta.obs["kmeans"].tolist() == delta.obs["leiden_0.1"].tolist() == delta.obs["louvain"].tolist()
+    assert delta.uns["louvain_1"]["params"]["random_state"] == 0 and delta.uns["kmeans"]["converged"]
     assert delta.obs["leiden"].tolist() == delta.obs["leiden_0.1"].tolist()
     assert delta.uns["leiden"]["modularity"] > 0.5
     assert json.loads((tmp_path / "cluster.h5ad.run.json").read_text())["stage"] == "cluster"
