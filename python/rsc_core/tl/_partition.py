@@ -20,6 +20,7 @@ SWEEPS = 16  # more on one level are slower and worse: too few communities are l
 REFINE_ROUNDS = 16
 WAITING_ROUNDS = 8  # rounds in which a vertex waits for the best set, before it takes the best that is available
 SMALLEST_GAIN = 1e-9
+STARTS, FEW_CELLS = 4, 20_000  # graphs of few cells are started several times: there single runs scatter by some 0.5 %
 _MASK = (1 << 64) - 1
 
 
@@ -35,7 +36,8 @@ def partition(indptr, indices, weight, resolution: float, seed: int, n_iteration
     seed
         Any integer.
     n_iterations
-        Passes over the whole algorithm, each from the partition of the last; fewer when one gains nothing.
+        Passes over the whole algorithm, each from the partition of the last; fewer when one gains nothing. Up to
+        ``FEW_CELLS`` cells, the best of ``STARTS`` such runs.
     refined
         Leiden; False: Louvain, whose communities become the vertices of the next level as they are.
 
@@ -50,15 +52,17 @@ def partition(indptr, indices, weight, resolution: float, seed: int, n_iteration
     total = int(backend.to_host(whole.degree).sum())
     if total == 0:
         return backend.to_host(best).astype(np.int64)
-    highest = -np.inf
-    for iteration in range(n_iterations):
-        part = connected(whole, one_pass(whole, part, total, resolution, seed, iteration, refined))
-        reached = quality(whole, part, total, resolution)
-        gain = reached - highest
-        if gain > 0:
-            best, highest = part, reached
-        if gain <= SMALLEST_GAIN:
-            break
+    found, singletons = -np.inf, part
+    for start in range(STARTS if whole.n <= FEW_CELLS else 1):
+        part, highest = singletons, -np.inf
+        for iteration in range(start * n_iterations, (start + 1) * n_iterations):
+            part = connected(whole, one_pass(whole, part, total, resolution, seed, iteration, refined))
+            reached = quality(whole, part, total, resolution)
+            gain, highest = reached - highest, max(reached, highest)
+            if reached > found:
+                best, found = part, reached
+            if gain <= SMALLEST_GAIN:
+                break
     return backend.to_host(best).astype(np.int64)
 
 
