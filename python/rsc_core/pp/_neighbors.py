@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from rsc_core import data
-from rsc_core.pp._search import ALGORITHMS, LEAST_RECALL, METRICS, chosen_algorithm, nearest_neighbors
+from rsc_core.pp._search import ALGORITHMS, LEAST_RECALL, METRICS, chosen_algorithm, find_neighbors
 from rsc_core.pp._weights import METHODS, distance_matrix
 
 
@@ -97,7 +97,7 @@ def neighbors(
         reduced = 1 + n_cells // 2
         warnings.warn(f"n_neighbors={n_neighbors} exceeds the {n_cells} cells; {reduced} are used", stacklevel=2)
         n_neighbors = reduced
-    nearest, distance, about = nearest_neighbors(x, n_neighbors - 1, metric, chosen_algorithm(algorithm, n_cells), random_state)
+    nearest, distance, about = find_neighbors(x, n_neighbors - 1, metric, chosen_algorithm(algorithm, n_cells), random_state)
     if about.get("recall", 1) < LEAST_RECALL:
         warnings.warn(f"algorithm {algorithm!r} found {about['recall']:.4f} of the neighbours of a sample", stacklevel=2)
     params = {"n_neighbors": n_neighbors, "method": method, "metric": metric, "random_state": random_state, "use_rep": use_rep}
@@ -111,3 +111,9 @@ def store_graph(adata, key_added, distances, connectivities, params) -> None:
     slots = {"connectivities_key": prefix + "connectivities", "distances_key": prefix + "distances"}
     adata.obsp[slots["distances_key"]], adata.obsp[slots["connectivities_key"]] = distances, connectivities
     adata.uns[key_added or "neighbors"] = slots | {"params": params}
+
+
+def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean"):
+    """The exact nearest other cells of each cell: :func:`rsc_core.pp._search.find_neighbors` without the report on itself."""
+    nearest, distance, _ = find_neighbors(x, n_nearest, metric)
+    return nearest, distance

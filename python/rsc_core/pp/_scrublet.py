@@ -9,10 +9,10 @@ import numpy as np
 from rsc_core import backend, data, rng
 from rsc_core.pp._hvg_flavors import by_dispersion
 from rsc_core.pp._moments import gene_mean_variance, some_rows, totals
+from rsc_core.pp._neighbors import nearest_neighbors
 from rsc_core.pp._normalize import lognorm, scale_rows, size_factors
 from rsc_core.pp._pca import dense_blocks, principal_components, select_genes
 from rsc_core.pp._scale import scaled
-from rsc_core.pp._search import nearest_neighbors
 
 BINS, MAX_SMOOTHINGS = 256, 10_000  # of the histogram of simulated scores, as scikit-image's threshold_minimum
 LIMITS = (0.0125, 3.0, 0.5, np.inf)  # of the seurat flavor's means and dispersions, scanpy's defaults

@@ -61,7 +61,7 @@ class Space:
         return backend.xp_of(self.x).arange(len(self.x), dtype=np.int64)
 
 
-def nearest_neighbors(x, n_nearest: int, metric: str = "euclidean", algorithm: str = "exact", seed: int = 0):
+def find_neighbors(x, n_nearest: int, metric: str = "euclidean", algorithm: str = "exact", seed: int = 0):
     """The nearest other cells of each cell.
 
     Parameters
