@@ -155,7 +155,7 @@ def _searcher(x, n_candidates):
     backend.synchronize()  # cuVS works on a stream of its own
     index = brute_force.build(x, metric="sqeuclidean")
 
-    def search(rows):
+    def search(rows, _kept=x):  # the index may only point to the rows that it was built from
         found = xp.empty((len(rows), n_candidates), dtype=xp.int64)
         backend.synchronize()
         brute_force.search(index, rows, n_candidates, neighbors=found, distances=xp.empty(found.shape, dtype=xp.float32))
