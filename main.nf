@@ -37,7 +37,7 @@ def checkedSheet(Parameters parameters) {
 
 // INTEGRATE runs unless it is switched off or the batch is known to be the same for all cells.
 def isIntegrated(Map settings, Samplesheet sheet) {
-    return settings.integration != 'none' && !sheet.isConstant(settings.batch_key.toString())
+    return !(settings.integration in ['none', 'bbknn']) && !sheet.isConstant(settings.batch_key.toString())
 }
 
 // The files of rsc_core that a stage uses.
@@ -111,9 +111,11 @@ workflow RSC_FLOW {
         representation = PREPROCESS.out.delta
     }
 
-    NEIGHBORS(representation, settings.subMap(['n_neighbors', 'metric']), backend, seed, library('neighbors'))
+    def neighbors_names = ['n_neighbors', 'metric', 'neighbors_method', 'neighbors_algorithm', 'integration', 'batch_key', 'neighbors_within_batch', 'trim']
+    NEIGHBORS(representation, MERGE.out.store, settings.subMap(neighbors_names), backend, seed, library('neighbors'))
     EMBED(NEIGHBORS.out.delta, representation, settings.subMap(['embeddings', 'min_dist', 'spread']), backend, seed, library('embed'))
-    CLUSTER(NEIGHBORS.out.delta, settings.subMap(['resolutions', 'leiden_impl']), backend, seed, library('cluster'))
+    def cluster_names = ['cluster_methods', 'resolutions', 'leiden_impl', 'n_clusters']
+    CLUSTER(NEIGHBORS.out.delta, representation, settings.subMap(cluster_names), backend, seed, library('cluster'))
     MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods']), backend, library('markers'))
 
     if (settings.network) {

@@ -6,6 +6,7 @@ process CLUSTER {
 
     input:
     path neighbors
+    path representation
     val options
     val backend
     val seed
@@ -21,6 +22,7 @@ process CLUSTER {
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
     cluster.py \\
         --neighbors ${neighbors} \\
+        --representation ${representation} \\
         --output cluster.h5ad \\
         --backend ${backend} \\
         --seed ${seed} \\

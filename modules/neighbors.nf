@@ -6,6 +6,7 @@ process NEIGHBORS {
 
     input:
     path representation
+    path store
     val options
     val backend
     val seed
@@ -21,6 +22,7 @@ process NEIGHBORS {
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
     neighbors.py \\
         --representation ${representation} \\
+        --store ${store} \\
         --output neighbors.h5ad \\
         --backend ${backend} \\
         --seed ${seed} \\

@@ -9,7 +9,9 @@ import pytest
 
 from rsc_core import backend
 from rsc_core.kernels.device import exp_double
-from rsc_core.pp._neighbors import SURPLUS, nearest_neighbors, neighbors
+from rsc_core.pp import _search as search
+from rsc_core.pp._neighbors import neighbors
+from rsc_core.pp._search import SURPLUS, chosen_algorithm, find_neighbors
 
 
 def blobs(n_cells, n_dims=10, seed=0, n_blobs=4):
@@ -50,7 +52,7 @@ def test_exp_is_within_one_unit_of_the_last_place():
 @pytest.mark.parametrize("n_cells", [3, 16, 15 + SURPLUS, 16 + SURPLUS, 700])
 def test_neighbours_are_exact(to_xp, n_cells):
     x, n_nearest = blobs(n_cells), min(14, n_cells - 1)
-    nearest, distance = (backend.to_host(a) for a in nearest_neighbors(to_xp(x), n_nearest))
+    nearest, distance = (backend.to_host(a) for a in find_neighbors(to_xp(x), n_nearest)[:2])
     theirs, their_distance = exact(x, n_nearest)
     np.testing.assert_array_equal(nearest, theirs)
     np.testing.assert_allclose(distance, their_distance, rtol=1e-14)  # the order of ten additions
@@ -59,7 +61,7 @@ def test_neighbours_are_exact(to_xp, n_cells):
 def test_a_far_offset_costs_float32_its_digits_but_no_neighbour(to_xp):
     x = blobs(600).astype(np.float64)
     x[:300] += 1e5  # two far groups: centring cannot help
-    nearest, _ = nearest_neighbors(to_xp(x), 14)
+    nearest, *_ = find_neighbors(to_xp(x), 14)
     np.testing.assert_array_equal(backend.to_host(nearest), exact(x, 14)[0])
 
 
@@ -97,10 +99,111 @@ def test_cosine_equals_scanpy(to_xp):
 
 def test_doubling_the_coordinates_doubles_the_distances_and_keeps_the_neighbours(to_xp):
     x = blobs(500)
-    nearest, distance = nearest_neighbors(to_xp(x), 14)
-    again, doubled = nearest_neighbors(to_xp(2 * x), 14)
+    nearest, distance, _ = find_neighbors(to_xp(x), 14)
+    again, doubled, _ = find_neighbors(to_xp(2 * x), 14)
     np.testing.assert_array_equal(backend.to_host(nearest), backend.to_host(again))
     np.testing.assert_array_equal(2 * backend.to_host(distance), backend.to_host(doubled))
+
+
+def test_correlation_is_cosine_of_centred_rows(to_xp):
+    x = blobs(300, 20)
+    x[5] = 3.0  # constant: no correlation is defined, 0.5 from every other
+    nearest, distance, _ = (backend.to_host(a) if hasattr(a, "shape") else a for a in find_neighbors(to_xp(x), 12, "correlation"))
+    with np.errstate(invalid="ignore"):
+        truth = 1 - np.corrcoef(x.astype(np.float64))
+    truth[5], truth[:, 5] = 0.5, 0.5
+    np.fill_diagonal(truth, np.inf)
+    rows = np.arange(300) != 5
+    np.testing.assert_array_equal(nearest[rows], np.argsort(truth, axis=1, kind="stable")[rows, :12])
+    np.testing.assert_allclose(distance, np.take_along_axis(truth, nearest, axis=1), atol=1e-14)
+
+
+def test_gauss_equals_scanpy(to_xp):
+    import scanpy as sc
+
+    x = blobs(400, 20)
+    ours, theirs = with_pca(to_xp(x)), with_pca(x)
+    neighbors(ours, 12, method="gauss")
+    sc.pp.neighbors(theirs, 12, use_rep="X_pca", method="gauss", transformer="sklearn")
+    mine, other = backend.to_host(ours.obsp["connectivities"]), theirs.obsp["connectivities"]
+    np.testing.assert_allclose(mine.toarray(), other.toarray(), atol=1e-5)  # their distances: |x|^2 + |y|^2 - 2xy in float32
+    assert abs(mine - mine.T).max() == 0
+
+
+def test_jaccard_is_its_definition(to_xp):
+    x = blobs(200)
+    adata = with_pca(to_xp(x))
+    neighbors(adata, 9, method="jaccard")
+    sets = [set(row) for row in exact(x, 8)[0]]
+    there = np.array([[len(a & b) / len(a | b) if j in a else 0 for j, b in enumerate(sets)] for a in sets])
+    mine = backend.to_host(adata.obsp["connectivities"])
+    np.testing.assert_allclose(mine.toarray(), (there + there.T) / 2, rtol=1e-6)  # stored in float32
+    assert (mine.data > 0).all()
+
+
+@pytest.mark.parametrize("method", ["gauss", "jaccard"])
+def test_weights_of_duplicates(to_xp, method):
+    x = np.repeat(blobs(4), 30, axis=0)
+    adata = with_pca(to_xp(x))
+    neighbors(adata, 10, method=method)
+    weights = backend.to_host(adata.obsp["connectivities"])
+    assert np.isfinite(weights.data).all() and weights.data.max() <= 1 and weights.data.min() > 0
+    assert abs(weights - weights.T).max() == 0
+
+
+def test_lists_find_99_in_100_and_say_so(to_xp):
+    x = blobs(3000, 12, n_blobs=6)
+    adata = with_pca(to_xp(x))
+    neighbors(adata, 15, algorithm="ivf", random_state=3)
+    params = adata.uns["neighbors"]["params"]
+    distances = backend.to_host(adata.obsp["distances"])
+    truth, _, _ = find_neighbors(x, 14)
+    found = distances.indices.reshape(3000, 14)
+    recall = np.mean([np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)])
+    assert recall >= 0.99
+    # 14,000 neighbours of the sample: three standard errors of a share of 0.995.
+    assert abs(params["recall"] - recall) < 3 * math.sqrt(0.995 * 0.005 / 14_000) + 1e-9
+    assert params["algorithm"] == "ivf" and params["random_state"] == 3 and params["n_probes"] < params["n_lists"]
+    again = find_neighbors(x, 14, algorithm="ivf", seed=3)[0]
+    np.testing.assert_array_equal(np.sort(again, axis=1), found)
+
+
+def test_lists_of_duplicates(to_xp):
+    x = np.repeat(blobs(3), 40, axis=0)
+    nearest, _, about = find_neighbors(to_xp(x), 14, algorithm="ivf")
+    np.testing.assert_array_equal(backend.to_host(nearest), exact(x, 14)[0])
+    assert about["recall"] == 1
+
+
+def test_graph_search_reaches_its_recall(to_xp):
+    x = blobs(3000, 20)
+    xp = backend.xp_of(to_xp(x))
+    truth = find_neighbors(x, 14)[0]
+    for algorithm in ("hnsw",) if xp is np else ("cagra", "nn_descent"):
+        nearest, _, about = find_neighbors(to_xp(x), 14, algorithm=algorithm)
+        found = backend.to_host(nearest)
+        assert about["recall"] >= 0.99
+        assert np.mean([np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)]) >= 0.985
+        assert not (found == np.arange(3000)[:, None]).any()
+    with pytest.raises(ValueError, match="only"):
+        find_neighbors(to_xp(x), 14, algorithm="cagra" if xp is np else "hnsw")
+
+
+def test_algorithm_is_chosen_by_size():
+    assert [chosen_algorithm("auto", n) for n in (500_000, 500_001)] == ["exact", "ivf"]
+    assert chosen_algorithm("hnsw", 100) == "hnsw"
+
+
+def test_what_is_passed_over_holds_no_neighbour(monkeypatch):
+    """The host's way of passing over lists, on cells where much is passed over and on noise where little is."""
+    monkeypatch.setattr(search, "PRUNED_CELLS", 1000)
+    for x in (blobs(2500, 8, n_blobs=12), np.random.default_rng(1).normal(size=(1500, 3)).astype(np.float32)):
+        x[:200] = x[0]
+        space = search.Space.of(x)
+        truth = search.nearest_among(space, space.cells, space.cells, 14)
+        nearest, distance, _ = find_neighbors(x, 14)
+        np.testing.assert_array_equal(nearest, truth[0])
+        np.testing.assert_array_equal(distance, np.sqrt(truth[1]))
 
 
 def test_duplicated_cells_are_neighbours_in_the_order_of_their_index(to_xp):

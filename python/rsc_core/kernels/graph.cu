@@ -1,79 +1,18 @@
 #include "device.cuh"
-// One thread owns one item and adds in the order of the loops in graph.py: no atomics, the same bits on every run.
+// One thread owns one item and adds in the order of the loops in graph.py. Atomics count integers only: which place of its
+// row an entry gets is chance, until sort_rows puts the entries in their one order.
 #define STEPS 64
 #define TOLERANCE 1e-5
 #define SMALLEST_WIDTH 1e-3
-#define NO_EDGE 0x7fffffffffffffffLL
 
-extern "C" __global__ void unit_rows(i64 n_items, const double* x, i64 n_dims, double* out) {
-    const i64 row = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (row >= n_items) return;
-    double square = 0.0;
-    for (i64 d = 0; d < n_dims; ++d) square += x[row * n_dims + d] * x[row * n_dims + d];
-    const double length = sqrt(square);
-    for (i64 d = 0; d < n_dims; ++d) out[row * n_dims + d] = length > 0.0 ? x[row * n_dims + d] / length : 0.0;
-}
+__device__ __forceinline__ i64 thread_item() { return blockIdx.x * (i64)blockDim.x + threadIdx.x; }
 
-extern "C" __global__ void squared_distances(i64 n_items, const double* x, i64 n_dims, const i64* candidates, i64 first_cell,
-                                             i64 n_candidates, double* out) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (item >= n_items) return;
-    const double* cell = x + (first_cell + item / n_candidates) * n_dims;
-    const double* other = x + candidates[item] * n_dims;
-    double total = 0.0;
-    for (i64 d = 0; d < n_dims; ++d) {
-        const double gap = cell[d] - other[d];
-        total += gap * gap;
-    }
-    out[item] = total;
-}
+__device__ __forceinline__ i64 one_more(i64* count) { return (i64)atomicAdd((u64*)count, 1ULL); }
 
-extern "C" __global__ void nearest_candidates(i64 n_items, const i64* candidates, const double* distance, i64 first_cell,
-                                              i64 n_candidates, i64 n_nearest, i64* nearest, double* nearest_distance,
-                                              double* farthest) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (item >= n_items) return;
-    i64* mine = nearest + item * n_nearest;
-    double* far = nearest_distance + item * n_nearest;
-    i64 filled = 0;
-    farthest[item] = 0.0;
-    for (i64 c = 0; c < n_candidates; ++c) {
-        const i64 other = candidates[item * n_candidates + c];
-        const double d = distance[item * n_candidates + c];
-        farthest[item] = fmax(farthest[item], d);
-        if (other == first_cell + item) continue;
-        i64 place = filled;
-        while (place > 0 && (d < far[place - 1] || (d == far[place - 1] && other < mine[place - 1]))) --place;
-        if (place >= n_nearest) continue;
-        filled = min(filled + 1, n_nearest);
-        for (i64 k = filled - 1; k > place; --k) { mine[k] = mine[k - 1]; far[k] = far[k - 1]; }
-        mine[place] = other;
-        far[place] = d;
-    }
-}
-
-extern "C" __global__ void nearest_of_all(i64 n_items, const double* x, i64 n_cells, i64 n_dims, const i64* cells, i64 n_nearest,
-                                          i64* nearest, double* nearest_distance) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (item >= n_items) return;
-    i64* mine = nearest + item * n_nearest;
-    double* far = nearest_distance + item * n_nearest;
-    const i64 cell = cells[item];
-    i64 filled = 0;
-    for (i64 other = 0; other < n_cells; ++other) {
-        double d = 0.0;
-        for (i64 k = 0; k < n_dims; ++k) {
-            const double gap = x[cell * n_dims + k] - x[other * n_dims + k];
-            d += gap * gap;
-        }
-        i64 place = filled;
-        while (place > 0 && d < far[place - 1]) --place;
-        if (other == cell || place >= n_nearest) continue;
-        filled = min(filled + 1, n_nearest);
-        for (i64 k = filled - 1; k > place; --k) { mine[k] = mine[k - 1]; far[k] = far[k - 1]; }
-        mine[place] = other;
-        far[place] = d;
-    }
+__device__ __forceinline__ i64 place_of(i64 cell, const i64* neighbors, i64 n_nearest) {
+    for (i64 k = 0; k < n_nearest; ++k)
+        if (neighbors[k] == cell) return k;
+    return -1;
 }
 
 extern "C" __global__ void smooth_widths(i64 n_items, const double* distance, i64 n_nearest, double target, double* rho,
@@ -119,19 +58,123 @@ extern "C" __global__ void membership(i64 n_items, const double* distance, const
     }
 }
 
-extern "C" __global__ void union_edges(i64 n_items, const i64* neighbor, const double* weight, i64 n_nearest, i64 n_cells, i64* key,
-                                       float* value) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+extern "C" __global__ void fuzzy_union(i64 n_items, const i64* nearest, const double* weight, i64 n_nearest, float* value,
+                                       unsigned char* mutual) {
+    const i64 item = thread_item();
     if (item >= n_items) return;
-    const i64 cell = item / n_nearest, other = neighbor[item];
+    const i64 other = nearest[item];
     const double forth = weight[item];
-    double back = 0.0;
-    bool mutual = false;
-    for (i64 k = 0; k < n_nearest; ++k)
-        if (neighbor[other * n_nearest + k] == cell) { back = weight[other * n_nearest + k]; mutual = true; }
-    const float both = (float)((forth + back) - forth * back);
-    value[2 * item] = both;
-    value[2 * item + 1] = both;
-    key[2 * item] = both > 0 ? cell * n_cells + other : NO_EDGE;
-    key[2 * item + 1] = both > 0 && !mutual ? other * n_cells + cell : NO_EDGE;
+    const i64 there = place_of(item / n_nearest, nearest + other * n_nearest, n_nearest);
+    const double back = there >= 0 ? weight[other * n_nearest + there] : 0.0;
+    value[item] = (float)((forth + back) - forth * back);
+    mutual[item] = there >= 0;
+}
+
+extern "C" __global__ void median_squares(i64 n_items, const double* distance, i64 n_nearest, double* square) {
+    const i64 cell = thread_item();
+    if (cell >= n_items) return;
+    const double low = distance[cell * n_nearest + (n_nearest - 1) / 2], high = distance[cell * n_nearest + n_nearest / 2];
+    square[cell] = (low * low + high * high) / 2.0;
+}
+
+extern "C" __global__ void gauss_weights(i64 n_items, const i64* nearest, const double* distance, const double* square, i64 n_nearest,
+                                         float* value, unsigned char* mutual) {
+    const i64 item = thread_item();
+    if (item >= n_items) return;
+    const i64 cell = item / n_nearest, other = nearest[item];
+    const double d = distance[item], both = square[cell] + square[other];
+    double found = 1.0;
+    if (both > 0.0) found = sqrt(2.0 * (sqrt(square[cell]) * sqrt(square[other])) / both) * exp_double(-(d * d / both));
+    value[item] = (float)found;
+    mutual[item] = place_of(cell, nearest + other * n_nearest, n_nearest) >= 0;
+}
+
+extern "C" __global__ void jaccard_weights(i64 n_items, const i64* nearest, i64 n_nearest, float* value, unsigned char* mutual) {
+    const i64 item = thread_item();
+    if (item >= n_items) return;
+    const i64 cell = item / n_nearest;
+    const i64* others = nearest + nearest[item] * n_nearest;
+    i64 shared = 0;
+    for (i64 k = 0; k < n_nearest; ++k) shared += place_of(nearest[cell * n_nearest + k], others, n_nearest) >= 0;
+    mutual[item] = place_of(cell, others, n_nearest) >= 0;
+    const double ratio = (double)shared / (double)(2 * n_nearest - shared);
+    value[item] = (float)(mutual[item] ? ratio : ratio / 2.0);
+}
+
+extern "C" __global__ void count_edges(i64 n_items, const i64* nearest, const float* value, const unsigned char* mutual, i64 n_nearest,
+                                       i64* count) {
+    const i64 item = thread_item();
+    if (item >= n_items || !(value[item] > 0)) return;
+    one_more(count + item / n_nearest);
+    if (mutual[item] == 0) one_more(count + nearest[item]);
+}
+
+extern "C" __global__ void place_edges(i64 n_items, const i64* nearest, const float* value, const unsigned char* mutual, i64 n_nearest,
+                                       const i64* indptr, i64* filled, int* indices, float* values) {
+    const i64 item = thread_item();
+    if (item >= n_items || !(value[item] > 0)) return;
+    const i64 cell = item / n_nearest, other = nearest[item];
+    const i64 to = indptr[cell] + one_more(filled + cell);
+    indices[to] = (int)other;
+    values[to] = value[item];
+    if (mutual[item] == 0) {
+        const i64 back = indptr[other] + one_more(filled + other);
+        indices[back] = (int)cell;
+        values[back] = value[item];
+    }
+}
+
+extern "C" __global__ void sort_rows(i64 n_items, const i64* indptr, int* indices, float* values) {
+    const i64 row = thread_item();
+    if (row >= n_items) return;
+    const i64 start = indptr[row], stop = indptr[row + 1];
+    i64 gap = 1;
+    while (gap < (stop - start) / 3) gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (i64 i = start + gap; i < stop; ++i) {
+            const int index = indices[i];
+            const float value = values[i];
+            i64 place = i;
+            for (; place - gap >= start && indices[place - gap] > index; place -= gap) {
+                indices[place] = indices[place - gap];
+                values[place] = values[place - gap];
+            }
+            indices[place] = index;
+            values[place] = value;
+        }
+}
+
+extern "C" __global__ void row_thresholds(i64 n_items, const i64* indptr, const int* bits, i64 n_kept, int* threshold) {
+    const i64 row = thread_item();
+    if (row >= n_items) return;
+    int found = 0;
+    if (indptr[row + 1] - indptr[row] > n_kept)
+        for (int bit = 30; bit >= 0; --bit) {
+            const int reach = found | (1 << bit);
+            i64 larger = 0;
+            for (i64 e = indptr[row]; e < indptr[row + 1]; ++e) larger += bits[e] >= reach;
+            if (larger >= n_kept) found = reach;
+        }
+    threshold[row] = found;
+}
+
+extern "C" __global__ void count_strong(i64 n_items, const i64* indptr, const int* indices, const int* bits, const int* threshold,
+                                        i64* count) {
+    const i64 row = thread_item();
+    if (row >= n_items) return;
+    i64 kept = 0;
+    for (i64 e = indptr[row]; e < indptr[row + 1]; ++e) kept += bits[e] >= max(threshold[row], threshold[indices[e]]);
+    count[row] = kept;
+}
+
+extern "C" __global__ void keep_strong(i64 n_items, const i64* indptr, const int* indices, const int* bits, const int* threshold,
+                                       const i64* new_indptr, int* new_indices, int* new_bits) {
+    const i64 row = thread_item();
+    if (row >= n_items) return;
+    i64 to = new_indptr[row];
+    for (i64 e = indptr[row]; e < indptr[row + 1]; ++e)
+        if (bits[e] >= max(threshold[row], threshold[indices[e]])) {
+            new_indices[to] = indices[e];
+            new_bits[to++] = bits[e];
+        }
 }

@@ -1,4 +1,4 @@
-"""Loops over a nearest-neighbour graph; ``graph.cu`` holds the same for CUDA."""
+"""Weights of a nearest-neighbour graph, and its assembly as a CSR matrix; ``graph.cu`` holds the same for CUDA."""
 
 import math
 
@@ -12,76 +12,6 @@ from rsc_core.kernels.twin import twin
 STEPS = 64
 TOLERANCE = 1e-5
 SMALLEST_WIDTH = 1e-3
-NO_EDGE = np.iinfo(np.int64).max
-
-
-@twin("float64 int64 float64")
-def unit_rows(n_items, x, n_dims, out):
-    """Each row divided by its length; a row of zeros stays."""
-    for row in numba.prange(n_items):
-        square = 0.0
-        for d in range(n_dims):
-            square += x[row, d] * x[row, d]
-        length = math.sqrt(square)
-        for d in range(n_dims):
-            out[row, d] = x[row, d] / length if length > 0.0 else 0.0
-
-
-@twin("float64 int64 int64 int64 int64 float64")
-def squared_distances(n_items, x, n_dims, candidates, first_cell, n_candidates, out):
-    """Squared Euclidean distance of each cell (from ``first_cell`` on) to each of its candidates, dimension after dimension."""
-    for item in numba.prange(n_items):
-        row, place, total = item // n_candidates, item % n_candidates, 0.0
-        cell, other = first_cell + row, candidates[row, place]
-        for d in range(n_dims):
-            gap = x[cell, d] - x[other, d]
-            total += gap * gap
-        out[row, place] = total
-
-
-@twin("int64 float64 int64 int64 int64 int64 float64 float64")
-def nearest_candidates(n_items, candidates, distance, first_cell, n_candidates, n_nearest, nearest, nearest_distance, farthest):
-    """The ``n_nearest`` candidates of each cell in the order of (distance, index), without the cell itself.
-
-    ``farthest`` takes the largest distance among all candidates.
-    """
-    for item in numba.prange(n_items):
-        filled, farthest[item] = 0, 0.0
-        for c in range(n_candidates):
-            other, d = candidates[item, c], distance[item, c]
-            farthest[item] = max(farthest[item], d)
-            if other == first_cell + item:
-                continue
-            place = filled
-            while place > 0 and (d, other) < (nearest_distance[item, place - 1], nearest[item, place - 1]):
-                place -= 1
-            if place >= n_nearest:
-                continue
-            filled = min(filled + 1, n_nearest)
-            for k in range(filled - 1, place, -1):
-                nearest[item, k], nearest_distance[item, k] = nearest[item, k - 1], nearest_distance[item, k - 1]
-            nearest[item, place], nearest_distance[item, place] = other, d
-
-
-@twin("float64 int64 int64 int64 int64 int64 float64")
-def nearest_of_all(n_items, x, n_cells, n_dims, cells, n_nearest, nearest, nearest_distance):
-    """The ``n_nearest`` cells nearest to each of ``cells`` among all, in the order of (distance, index), without the cell itself."""
-    for item in numba.prange(n_items):
-        cell, filled = cells[item], 0
-        for other in range(n_cells):
-            d = 0.0
-            for k in range(n_dims):
-                gap = x[cell, k] - x[other, k]
-                d += gap * gap
-            place = filled
-            while place > 0 and d < nearest_distance[item, place - 1]:
-                place -= 1
-            if other == cell or place >= n_nearest:
-                continue
-            filled = min(filled + 1, n_nearest)
-            for k in range(filled - 1, place, -1):
-                nearest[item, k], nearest_distance[item, k] = nearest[item, k - 1], nearest_distance[item, k - 1]
-            nearest[item, place], nearest_distance[item, place] = other, d
 
 
 @twin("float64 int64 float64 float64 float64")
@@ -124,20 +54,135 @@ def membership(n_items, distance, rho, sigma, n_nearest, mean_distance, weight):
             weight[cell, k] = exp_double(-(gap / width)) if gap > 0.0 and width > 0.0 else 1.0
 
 
-@twin("int64 float64 int64 int64 int64 float32")
-def union_edges(n_items, neighbor, weight, n_nearest, n_cells, key, value):
-    """Both directions of each edge with the weight a + b - ab; key = row * n_cells + column, NO_EDGE where another item has it.
+@numba.njit
+def place_of(cell, neighbors):
+    """Where a cell stands among neighbours, or -1."""
+    for k in range(neighbors.size):
+        if neighbors[k] == cell:
+            return k
+    return -1
 
-    Item e is the edge from cell e // n_nearest; it fills the places 2e (forward) and 2e + 1 (backward, if nobody goes back).
-    """
+
+@twin("int64 float64 int64 float32 uint8")
+def fuzzy_union(n_items, nearest, weight, n_nearest, value, mutual):
+    """a + b - ab of each edge's weights there and back; mutual: the other cell has this one among its neighbours, too."""
     for item in numba.prange(n_items):
         cell, place = item // n_nearest, item % n_nearest
-        other, forth = neighbor[cell, place], weight[cell, place]
-        back, mutual = 0.0, False
+        other, forth = nearest[cell, place], weight[cell, place]
+        there = place_of(cell, nearest[other])
+        back = weight[other, there] if there >= 0 else 0.0
+        value[item], mutual[item] = np.float32((forth + back) - forth * back), there >= 0
+
+
+@twin("float64 int64 float64")
+def median_squares(n_items, distance, n_nearest, square):
+    """Median of the squared distances of each cell; distances ascend."""
+    for cell in numba.prange(n_items):
+        low, high = distance[cell, (n_nearest - 1) // 2], distance[cell, n_nearest // 2]
+        square[cell] = (low * low + high * high) / 2.0
+
+
+@twin("int64 float64 float64 int64 float32 uint8")
+def gauss_weights(n_items, nearest, distance, square, n_nearest, value, mutual):
+    """sqrt(2 s_i s_j / (s_i^2 + s_j^2)) exp(-d^2 / (s_i^2 + s_j^2)), with s^2 the median of the squares; 1 where both are 0."""
+    for item in numba.prange(n_items):
+        cell, place = item // n_nearest, item % n_nearest
+        other, d = nearest[cell, place], distance[cell, place]
+        both, found = square[cell] + square[other], 1.0
+        if both > 0.0:
+            found = math.sqrt(2.0 * (math.sqrt(square[cell]) * math.sqrt(square[other])) / both) * exp_double(-(d * d / both))
+        value[item], mutual[item] = np.float32(found), place_of(cell, nearest[other]) >= 0
+
+
+@twin("int64 int64 float32 uint8")
+def jaccard_weights(n_items, nearest, n_nearest, value, mutual):
+    """Shared neighbours by all neighbours of the two cells, halved where only one has the other."""
+    for item in numba.prange(n_items):
+        cell, place = item // n_nearest, item % n_nearest
+        other, shared = nearest[cell, place], 0
         for k in range(n_nearest):
-            if neighbor[other, k] == cell:
-                back, mutual = weight[other, k], True
-        union = np.float32((forth + back) - forth * back)
-        value[2 * item], value[2 * item + 1] = union, union
-        key[2 * item] = cell * n_cells + other if union > 0 else NO_EDGE
-        key[2 * item + 1] = other * n_cells + cell if union > 0 and not mutual else NO_EDGE
+            shared += place_of(nearest[cell, k], nearest[other]) >= 0
+        mutual[item] = place_of(cell, nearest[other]) >= 0
+        ratio = np.float64(shared) / np.float64(2 * n_nearest - shared)
+        value[item] = np.float32(ratio if mutual[item] else ratio / 2.0)
+
+
+@twin("int64 float32 uint8 int64 int64")
+def count_edges(n_items, nearest, value, mutual, n_nearest, count):
+    """Entries of each row of the symmetric matrix of edges that weigh above 0."""
+    for item in range(n_items):
+        cell, place = item // n_nearest, item % n_nearest
+        if value[item] > 0:
+            count[cell] += 1
+            if mutual[item] == 0:
+                count[nearest[cell, place]] += 1
+
+
+@twin("int64 float32 uint8 int64 int64 int64 int32 float32")
+def place_edges(n_items, nearest, value, mutual, n_nearest, indptr, filled, indices, values):
+    """Entries into their rows, in no order; ``filled`` counts those of each row and starts at 0."""
+    for item in range(n_items):
+        cell, place = item // n_nearest, item % n_nearest
+        other = nearest[cell, place]
+        if value[item] > 0:
+            to = indptr[cell] + filled[cell]
+            filled[cell] += 1
+            indices[to], values[to] = other, value[item]
+            if mutual[item] == 0:
+                to = indptr[other] + filled[other]
+                filled[other] += 1
+                indices[to], values[to] = cell, value[item]
+
+
+@twin("int64 int32 float32")
+def sort_rows(n_items, indptr, indices, values):
+    """The entries of each row by column, in place (Shell 1959); columns of a row differ, so that there is one order."""
+    for row in numba.prange(n_items):
+        start, stop = indptr[row], indptr[row + 1]
+        gap = 1
+        while gap < (stop - start) // 3:
+            gap = 3 * gap + 1
+        while gap > 0:
+            for i in range(start + gap, stop):
+                index, value, place = indices[i], values[i], i
+                while place - gap >= start and indices[place - gap] > index:
+                    indices[place], values[place] = indices[place - gap], values[place - gap]
+                    place -= gap
+                indices[place], values[place] = index, value
+            gap //= 3
+
+
+@twin("int64 int32 int64 int32")
+def row_thresholds(n_items, indptr, bits, n_kept, threshold):
+    """The bits of the ``n_kept``-th largest float32 of each row, 0 for a row that is not longer; as many bits, as large a value."""
+    for row in numba.prange(n_items):
+        found = 0
+        if indptr[row + 1] - indptr[row] > n_kept:
+            for bit in range(30, -1, -1):
+                larger, reach = 0, found | (1 << bit)
+                for e in range(indptr[row], indptr[row + 1]):
+                    larger += bits[e] >= reach
+                if larger >= n_kept:
+                    found = reach
+        threshold[row] = found
+
+
+@twin("int64 int32 int32 int32 int64")
+def count_strong(n_items, indptr, indices, bits, threshold, count):
+    """Entries of each row that reach the thresholds of their row and of their column."""
+    for row in numba.prange(n_items):
+        kept = 0
+        for e in range(indptr[row], indptr[row + 1]):
+            kept += bits[e] >= max(threshold[row], threshold[indices[e]])
+        count[row] = kept
+
+
+@twin("int64 int32 int32 int32 int64 int32 int32")
+def keep_strong(n_items, indptr, indices, bits, threshold, new_indptr, new_indices, new_bits):
+    """The entries that :func:`count_strong` counts."""
+    for row in numba.prange(n_items):
+        to = new_indptr[row]
+        for e in range(indptr[row], indptr[row + 1]):
+            if bits[e] >= max(threshold[row], threshold[indices[e]]):
+                new_indices[to], new_bits[to] = indices[e], bits[e]
+                to += 1

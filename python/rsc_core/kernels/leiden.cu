@@ -9,6 +9,8 @@ __device__ __forceinline__ u64 vertex_hash(u64 key, i64 representative) {
 
 __device__ __forceinline__ void add(i64* sum, i64 amount) { atomicAdd((u64*)sum, (u64)amount); }
 
+__device__ __forceinline__ void append(int* list, i64* count, i64 v) { list[atomicAdd((u64*)count, 1ULL)] = (int)v; }
+
 __device__ __forceinline__ i64 thread_item() { return blockIdx.x * (i64)blockDim.x + threadIdx.x; }
 
 extern "C" __global__ void community_totals(i64 n_items, const int* community, const i64* degree, i64* total, i64* size) {
@@ -19,11 +21,10 @@ extern "C" __global__ void community_totals(i64 n_items, const int* community, c
 }
 
 extern "C" __global__ void in_turn(i64 n_items, const unsigned char* active, const i64* representative, u64 key, i64 turn, i64 n_turns,
-                                   unsigned char* flag) {
+                                   int* vertices, i64* count) {
     const i64 v = thread_item();
     if (v >= n_items) return;
-    const i64 mine = (i64)((vertex_hash(key, representative[v]) >> 32) % (u64)n_turns);
-    flag[v] = active[v] != 0 && mine == turn;
+    if (active[v] != 0 && (i64)((vertex_hash(key, representative[v]) >> 32) % (u64)n_turns) == turn) append(vertices, count, v);
 }
 
 // Weight of all arcs of [start, stop) whose neighbour has this label, or -1 where an arc before e leads there.
@@ -37,11 +38,11 @@ __device__ __forceinline__ i64 arc_sum(i64 e, i64 start, i64 stop, const int* ne
     return sum;
 }
 
-extern "C" __global__ void best_community(i64 n_items, const int* vertices, const i64* indptr, const int* neighbor, const i64* weight,
-                                          const int* community, const i64* total, const i64* size, const i64* degree,
+extern "C" __global__ void best_community(i64 n_items, const i64* count, const int* vertices, const i64* indptr, const int* neighbor,
+                                          const i64* weight, const int* community, const i64* total, const i64* size, const i64* degree,
                                           double total_weight, double resolution, int* target) {
     const i64 item = thread_item() / 32;
-    if (item >= n_items) return;
+    if (item >= count[0]) return;
     const int v = vertices[item], own = community[v], lane = threadIdx.x % 32;
     const i64 start = indptr[v], stop = indptr[v + 1];
     const double share = (resolution * (double)degree[v]) / total_weight;
@@ -67,10 +68,11 @@ extern "C" __global__ void best_community(i64 n_items, const int* vertices, cons
     if (lane == 0) target[item] = gain < 0.0 && size[own] > 1 && size[v] == 0 ? v : best;
 }
 
-extern "C" __global__ void move_totals(i64 n_items, const int* vertices, const int* target, const int* community, const i64* degree,
-                                       i64* total, i64* size, unsigned char* active, unsigned char* moved) {
+extern "C" __global__ void move_vertices(i64 n_items, const i64* count, const int* vertices, const int* target, int* community,
+                                         const i64* degree, i64* total, i64* size, unsigned char* active, unsigned char* moved,
+                                         i64* n_moved) {
     const i64 i = thread_item();
-    if (i >= n_items) return;
+    if (i >= count[0]) return;
     const int v = vertices[i], here = community[v], there = target[i];
     active[v] = 0;
     moved[i] = here != there;
@@ -79,13 +81,15 @@ extern "C" __global__ void move_totals(i64 n_items, const int* vertices, const i
         add(total + there, degree[v]);
         add(size + here, -1);
         add(size + there, 1);
+        community[v] = there;
+        add(n_moved, 1);
     }
 }
 
-extern "C" __global__ void wake_neighbors(i64 n_items, const int* vertices, const unsigned char* moved, const i64* indptr,
-                                          const int* neighbor, const int* community, unsigned char* active) {
+extern "C" __global__ void wake_neighbors(i64 n_items, const i64* count, const int* vertices, const unsigned char* moved,
+                                          const i64* indptr, const int* neighbor, const int* community, unsigned char* active) {
     const i64 i = thread_item();
-    if (i >= n_items || moved[i] == 0) return;
+    if (i >= count[0] || moved[i] == 0) return;
     const int v = vertices[i];
     for (i64 e = indptr[v]; e < indptr[v + 1]; ++e)
         if (community[neighbor[e]] != community[v]) active[neighbor[e]] = 1;
@@ -102,19 +106,18 @@ extern "C" __global__ void inner_weight(i64 n_items, const i64* indptr, const in
 }
 
 extern "C" __global__ void may_join(i64 n_items, const i64* set_size, const unsigned char* done, const i64* representative, u64 key,
-                                    unsigned char* flag) {
+                                    int* vertices, i64* count) {
     const i64 v = thread_item();
     if (v >= n_items) return;
-    const bool heads = vertex_hash(key, representative[v]) >> 63 != 0;
-    flag[v] = set_size[v] == 1 && done[v] == 0 && !heads;
+    if (set_size[v] == 1 && done[v] == 0 && vertex_hash(key, representative[v]) >> 63 == 0) append(vertices, count, v);
 }
 
-extern "C" __global__ void best_set(i64 n_items, const int* vertices, const i64* indptr, const int* neighbor, const i64* weight,
-                                    const int* community, const int* refined, const i64* community_total, const i64* set_total,
+extern "C" __global__ void best_set(i64 n_items, const i64* count, const int* vertices, const i64* indptr, const int* neighbor,
+                                    const i64* weight, const int* community, const int* refined, const i64* community_total, const i64* set_total,
                                     const i64* outside, const i64* set_size, const i64* degree, double total_weight, double resolution,
                                     u64 key, const i64* representative, i64 waiting, int* target) {
     const i64 item = thread_item() / 32;
-    if (item >= n_items) return;
+    if (item >= count[0]) return;
     const int v = vertices[item], own = community[v], lane = threadIdx.x % 32;
     const i64 start = indptr[v], stop = indptr[v + 1];
     const double share = (resolution * (double)degree[v]) / total_weight;
@@ -142,12 +145,23 @@ extern "C" __global__ void best_set(i64 n_items, const int* vertices, const i64*
     if (lane == 0 && free) target[item] = best;
 }
 
-extern "C" __global__ void join_sets(i64 n_items, const int* movers, const int* target, const i64* indptr, const int* neighbor,
-                                     const i64* weight, const int* community, const int* refined, const unsigned char* joins,
-                                     const i64* degree, i64* outside, i64* set_total, i64* set_size) {
+extern "C" __global__ void choose_sets(i64 n_items, const i64* count, const int* vertices, const int* target, i64 waiting, int* refined,
+                                       unsigned char* joins, unsigned char* done) {
     const i64 i = thread_item();
-    if (i >= n_items) return;
-    const int v = movers[i], r = target[i];
+    if (i >= count[0]) return;
+    const int v = vertices[i];
+    joins[v] = target[i] != v;
+    refined[v] = target[i];
+    if (waiting == 0) done[v] = 1;
+}
+
+extern "C" __global__ void join_sets(i64 n_items, const i64* count, const int* vertices, const int* target, const i64* indptr,
+                                     const int* neighbor, const i64* weight, const int* community, const int* refined,
+                                     const unsigned char* joins, const i64* degree, i64* outside, i64* set_total, i64* set_size) {
+    const i64 i = thread_item();
+    if (i >= count[0]) return;
+    const int v = vertices[i], r = target[i];
+    if (r == v) return;
     i64 inside = 0;
     for (i64 e = indptr[v]; e < indptr[v + 1]; ++e) {
         const int u = neighbor[e];
@@ -157,4 +171,9 @@ extern "C" __global__ void join_sets(i64 n_items, const int* movers, const int* 
     add(set_total + r, degree[v]);
     add(set_size + r, 1);
     set_size[v] = 0;
+}
+
+extern "C" __global__ void count_positive(i64 n_items, const i64* values, i64* count) {
+    const i64 v = thread_item();
+    if (v < n_items && values[v] > 0) add(count, 1);
 }

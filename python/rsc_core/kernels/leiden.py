@@ -1,4 +1,4 @@
-"""Steps of the deterministic Leiden algorithm (see :mod:`rsc_core.tl._partition`); ``leiden.cu`` holds the same for CUDA.
+"""Steps of the deterministic Leiden and Louvain algorithms (see :mod:`rsc_core.tl._partition`); ``leiden.cu`` holds the same for CUDA.
 
 Weights are integers, so that their sums do not depend on the order; a gain is one float64 expression of exact integers;
 ties go to the smallest number. Any number of threads therefore gives the same bits.
@@ -25,11 +25,13 @@ def community_totals(n_items, community, degree, total, size):
         size[community[v]] += 1
 
 
-@twin("uint8 int64 uint64 int64 int64 uint8")
-def in_turn(n_items, active, representative, key, turn, n_turns, flag):
-    for v in numba.prange(n_items):
-        mine = np.int64((vertex_hash(key, representative[v]) >> np.uint64(32)) % np.uint64(n_turns))
-        flag[v] = active[v] != 0 and mine == turn
+@twin("uint8 int64 uint64 int64 int64 int32 int64")
+def in_turn(n_items, active, representative, key, turn, n_turns, vertices, count):
+    """List the active vertices of a turn; in any order, for they act at once."""
+    for v in range(n_items):
+        if active[v] != 0 and np.int64((vertex_hash(key, representative[v]) >> np.uint64(32)) % np.uint64(n_turns)) == turn:
+            vertices[count[0]] = v
+            count[0] += 1
 
 
 @numba.njit
@@ -63,9 +65,9 @@ def arc_sums(v, indptr, neighbor, weight, label, within, label_of):
     return names[:n_found], sums[:n_found]
 
 
-@twin("int32 int64 int32 int64 int32 int64 int64 int64 float64 float64 int32", per_item=32)
-def best_community(n_items, vertices, indptr, neighbor, weight, community, total, size, degree, total_weight, resolution, target):
-    for i in numba.prange(n_items):
+@twin("int64 int32 int64 int32 int64 int32 int64 int64 int64 float64 float64 int32", per_item=32)
+def best_community(n_items, count, vertices, indptr, neighbor, weight, community, total, size, degree, total_weight, resolution, target):
+    for i in numba.prange(count[0]):
         v = vertices[i]
         own = community[v]
         names, sums = arc_sums(v, indptr, neighbor, weight, community, -1, community)
@@ -82,9 +84,9 @@ def best_community(n_items, vertices, indptr, neighbor, weight, community, total
         target[i] = v if gain < 0.0 and size[own] > 1 and size[v] == 0 else best
 
 
-@twin("int32 int32 int32 int64 int64 int64 uint8 uint8")
-def move_totals(n_items, vertices, target, community, degree, total, size, active, moved):
-    for i in range(n_items):
+@twin("int64 int32 int32 int32 int64 int64 int64 uint8 uint8 int64")
+def move_vertices(n_items, count, vertices, target, community, degree, total, size, active, moved, n_moved):
+    for i in range(count[0]):
         v = vertices[i]
         here, there = community[v], target[i]
         active[v] = 0
@@ -94,11 +96,13 @@ def move_totals(n_items, vertices, target, community, degree, total, size, activ
             total[there] += degree[v]
             size[here] -= 1
             size[there] += 1
+            community[v] = there
+            n_moved[0] += 1
 
 
-@twin("int32 uint8 int64 int32 int32 uint8")
-def wake_neighbors(n_items, vertices, moved, indptr, neighbor, community, active):
-    for i in numba.prange(n_items):
+@twin("int64 int32 uint8 int64 int32 int32 uint8")
+def wake_neighbors(n_items, count, vertices, moved, indptr, neighbor, community, active):
+    for i in numba.prange(count[0]):
         v = vertices[i]
         if moved[i] != 0:
             for e in range(indptr[v], indptr[v + 1]):
@@ -116,19 +120,22 @@ def inner_weight(n_items, indptr, neighbor, weight, community, out):
         out[v] = total
 
 
-@twin("int64 uint8 int64 uint64 uint8")
-def may_join(n_items, set_size, done, representative, key, flag):
-    for v in numba.prange(n_items):
-        heads = vertex_hash(key, representative[v]) >> np.uint64(63) != 0
-        flag[v] = set_size[v] == 1 and done[v] == 0 and not heads
+@twin("int64 uint8 int64 uint64 int32 int64")
+def may_join(n_items, set_size, done, representative, key, vertices, count):
+    """List the vertices that may join a set in this round; in any order."""
+    for v in range(n_items):
+        if set_size[v] == 1 and done[v] == 0 and vertex_hash(key, representative[v]) >> np.uint64(63) == 0:
+            vertices[count[0]] = v
+            count[0] += 1
 
 
 @twin(
-    "int32 int64 int32 int64 int32 int32 int64 int64 int64 int64 int64 float64 float64 uint64 int64 int64 int32",
+    "int64 int32 int64 int32 int64 int32 int32 int64 int64 int64 int64 int64 float64 float64 uint64 int64 int64 int32",
     per_item=32,
 )
 def best_set(
     n_items,
+    count,
     vertices,
     indptr,
     neighbor,
@@ -147,7 +154,7 @@ def best_set(
     waiting,
     target,
 ):
-    for i in numba.prange(n_items):
+    for i in numba.prange(count[0]):
         v = vertices[i]
         own = community[v]
         share = (resolution * np.float64(degree[v])) / total_weight
@@ -171,10 +178,22 @@ def best_set(
             target[i] = best
 
 
-@twin("int32 int32 int64 int32 int64 int32 int32 uint8 int64 int64 int64 int64")
-def join_sets(n_items, movers, target, indptr, neighbor, weight, community, refined, joins, degree, outside, set_total, set_size):
-    for i in range(n_items):
-        v, r = movers[i], target[i]
+@twin("int64 int32 int32 int64 int32 uint8 uint8")
+def choose_sets(n_items, count, vertices, target, waiting, refined, joins, done):
+    """What best_set chose becomes visible; joins: who moves in this round."""
+    for i in range(count[0]):
+        v = vertices[i]
+        joins[v], refined[v] = target[i] != v, target[i]
+        if waiting == 0:
+            done[v] = 1
+
+
+@twin("int64 int32 int32 int64 int32 int64 int32 int32 uint8 int64 int64 int64 int64")
+def join_sets(n_items, count, vertices, target, indptr, neighbor, weight, community, refined, joins, degree, outside, set_total, set_size):
+    for i in range(count[0]):
+        v, r = vertices[i], target[i]
+        if r == v:
+            continue
         inside = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             u = neighbor[e]
@@ -184,3 +203,10 @@ def join_sets(n_items, movers, target, indptr, neighbor, weight, community, refi
         set_total[r] += degree[v]
         set_size[r] += 1
         set_size[v] = 0
+
+
+@twin("int64 int64")
+def count_positive(n_items, values, count):
+    for v in range(n_items):
+        if values[v] > 0:
+            count[0] += 1

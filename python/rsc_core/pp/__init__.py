@@ -5,6 +5,7 @@ from rsc_core._lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "bbknn": "_bbknn",
         "calculate_qc_metrics": "_qc",
         "filter_cells": "_filter",
         "filter_genes": "_filter",

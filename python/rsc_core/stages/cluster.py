@@ -7,46 +7,88 @@ import anndata as ad
 from rsc_core import backend as backends
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
+from rsc_core.stages._inputs import check_same_cells
 from rsc_core.stages._task import Task
+from rsc_core.tl._kmeans import kmeans
 from rsc_core.tl._leiden import leiden
+from rsc_core.tl._louvain import louvain
 
 PACKAGES = {"deterministic": ("numba",), "igraph": ("igraph",), "cugraph": ("pylibcugraph-cu12", "pylibcugraph-cu13")}
 
 
-def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_impl="deterministic"):
-    """Leiden at one or more resolutions.
+METHODS = ("leiden", "louvain", "kmeans")
+
+
+def run(
+    *,
+    neighbors,
+    output,
+    representation=None,
+    backend="cpu",
+    seed=0,
+    cluster_methods=("leiden",),
+    resolutions=(1.0,),
+    leiden_impl="deterministic",
+    n_clusters=8,
+):
+    """Leiden and Louvain at one or more resolutions, and k-means.
 
     Parameters
     ----------
     neighbors
         Delta of NEIGHBORS.
     output
-        Delta with ``obs['leiden']`` and ``uns['leiden']``; with several resolutions also ``leiden_<resolution>`` for
-        each, and ``leiden`` is the first.
+        Delta with a column of obs and an entry of uns for each method; with several resolutions also
+        ``<method>_<resolution>`` for each, and ``<method>`` is the first.
+    representation
+        The delta that the neighbours were made from, for kmeans.
     backend, seed
         Where the work runs; seed of its random numbers.
+    cluster_methods
+        Names among ``METHODS``.
     resolutions
         Numbers above 0.
     leiden_impl
         ``"deterministic"``, ``"igraph"`` or ``"cugraph"`` (backend gpu only).
+    n_clusters
+        Of kmeans.
     """
+    unknown = [name for name in cluster_methods if name not in METHODS]
+    if unknown or not cluster_methods:
+        raise InvalidInput(f"cluster_methods are {','.join(cluster_methods)}.", f"Use --cluster-methods with some of {', '.join(METHODS)}.")
+    if "kmeans" in cluster_methods and representation is None:
+        raise InvalidInput("kmeans needs the representation.", "Give --representation, the delta that the neighbours were made from.")
     if not resolutions:
         raise ValueError("no resolution was given")
     if leiden_impl == "cugraph" and backend == "cpu":
         raise InvalidInput(
             "leiden_impl is cugraph, but the backend is cpu.", "Use --leiden-impl deterministic or igraph, or --backend gpu."
         )
-    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl}
+    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl, "cluster_methods": list(cluster_methods)}
+    parents = (neighbors,)
+    if "kmeans" in cluster_methods:
+        parameters, parents = parameters | {"n_clusters": n_clusters}, (neighbors, representation)
     packages = PACKAGES[leiden_impl]
-    task = Task("cluster", output, parameters=parameters, parents=(neighbors,), backend_name=backend, seed=seed, packages=packages)
+    task = Task("cluster", output, parameters=parameters, parents=parents, backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
         delta = read_delta(neighbors)
-        slot = delta.uns["neighbors"]["connectivities_key"]
+        entry = delta.uns["neighbors"]
+        key, slot = entry["params"]["use_rep"], entry["connectivities_key"]
         graph = backends.to_device(delta.obsp[slot], backend)
-        adata = ad.AnnData(obs=delta.obs[[]], obsp={slot: graph}, uns={"neighbors": delta.uns["neighbors"]})
-    keys = [f"leiden_{resolution:g}" for resolution in resolutions] if len(resolutions) > 1 else ["leiden"]
-    for key, resolution in zip(keys, resolutions, strict=True):
-        with task.step(key):
-            leiden(adata, resolution, random_state=seed, key_added=key, flavor=leiden_impl)
-    adata.obs["leiden"], adata.uns["leiden"] = adata.obs[keys[0]], adata.uns[keys[0]]
-    task.write(obs=adata.obs, uns={key: adata.uns[key] for key in dict.fromkeys(["leiden", *keys])})
+        adata = ad.AnnData(obs=delta.obs[[]], obsp={slot: graph}, uns={"neighbors": entry})
+        if "kmeans" in cluster_methods:
+            places = read_delta(representation)
+            check_same_cells(delta.obs.index, places.obs.index, representation)
+            adata.obsm[key] = backends.to_device(places.obsm[key], backend)
+    for method in cluster_methods:
+        with task.step(method):
+            if method == "kmeans":
+                try:
+                    kmeans(adata, n_clusters, use_rep=key, random_state=seed)
+                except ValueError as error:
+                    raise InvalidInput(f"{representation}: {error}.", "Choose --n-clusters up to the number of cells.") from error
+            elif method == "louvain":
+                louvain(adata, resolutions, random_state=seed)
+            else:
+                leiden(adata, resolutions, random_state=seed, flavor=leiden_impl)
+    task.write(obs=adata.obs, uns={name: adata.uns[name] for name in adata.obs})

@@ -5,7 +5,9 @@ from rsc_core._lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "kmeans": "_kmeans",
         "leiden": "_leiden",
+        "louvain": "_louvain",
         "rank_genes_groups": "_rank_genes_groups",
         "score_genes": "_score_genes",
         "score_genes_cell_cycle": "_score_genes",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
-import pandas as pd
 
-from rsc_core import backend, data, metrics
-from rsc_core.tl._partition import partition, rows_of
+from rsc_core import backend
+from rsc_core.tl._communities import igraph_of, write_communities
+from rsc_core.tl._partition import partition
 
 LEVELS = 100  # of cuGraph's hierarchy; it stops by itself before
 
@@ -18,6 +18,7 @@ def leiden(
     resolution=1.0,
     *,
     random_state=0,
+    restrict_to=None,
     key_added="leiden",
     neighbors_key=None,
     obsp=None,
@@ -35,9 +36,13 @@ def leiden(
     adata
         With a symmetric neighbour graph; where it lies decides where the work runs.
     resolution
-        Above 0; 1 is the classical modularity.
+        Above 0; 1 is the classical modularity. A list: one column for each, ``<key_added>_<resolution>``, and ``key_added`` is
+        the first of them.
     random_state
         Seed; the same gives the same labels with the same flavor.
+    restrict_to
+        ``(column, categories)``: cluster only the cells of these categories, as scanpy does. They are named
+        ``a-b,0``, the others keep their category, and ``_R`` is added to the name of the column.
     key_added
         Column of obs and key of uns.
     neighbors_key, obsp
@@ -56,53 +61,36 @@ def leiden(
 
     Notes
     -----
-    The deterministic flavor gives the same labels on both backends, for any number of threads. Modularity: with 4 passes
-    above that of igraph with 2 on the tested graphs, with 2 passes within 0.1 % of it. cuGraph's was 0.7 % below igraph's
-    on pancreas and 2.8 % on noise. Partitions of different flavors differ as those of different seeds do.
+    The deterministic flavor gives the same labels on both backends, for any number of threads; every community is
+    connected. Up to 20,000 cells it is the best of four starts. Mean modularity of 5 seeds against igraph's with 2
+    iterations, resolutions 0.5, 1 and 2: pancreas +0.02 to +0.17 %, prostate up to +0.65 %; a manifold of 20,000 cells,
+    resolution 1: +0.07 %. cuGraph's was 0.7 % below igraph's on pancreas and 2.8 % on noise. Partitions of different flavors
+    differ as those of different seeds do.
     Weights are rounded to multiples of 2^-10: edges below 2^-11 of the largest count as none.
     """
-    graph, _ = data.connectivities(adata, neighbors_key, obsp)
-    if resolution <= 0:
-        raise ValueError(f"resolution is {resolution}; it must be above 0")
-    if flavor not in FLAVORS:
-        raise ValueError(f"flavor is {flavor!r}; it must be one of {sorted(FLAVORS)}")
-    if flavor == "cugraph" and backend.xp_of(graph.data) is np:
-        raise ValueError("flavor 'cugraph' needs a graph on the device; move it there, or use 'deterministic' or 'igraph'")
-    indptr, indices, weight = backend.csr_parts(graph, np.float32)
-    if not use_weights:
-        weight = backend.xp_of(weight).ones_like(weight)
-    found = FLAVORS[flavor](indptr, indices, weight, float(resolution), int(random_state), int(n_iterations))
-    labels = ordered_labels(found)
-    n_labels = int(labels.max()) + 1
-    adata.obs[key_added] = pd.Categorical.from_codes(labels, [str(i) for i in range(n_labels)])
-    parts = (backend.to_host(part) for part in (indptr, indices, weight))
-    adata.uns[key_added] = {
-        "params": {"resolution": resolution, "random_state": random_state, "n_iterations": n_iterations, "flavor": flavor},
-        "modularity": metrics.modularity(*parts, labels, resolution),
-    }
-
-
-def ordered_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels 0, 1, ... by falling size, then by the smallest member; any integers (cells,) to int64 (cells,)."""
-    _, first, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
-    rank = np.empty(len(sizes), dtype=np.int64)
-    rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
-    return rank[codes]
+    write_communities(
+        adata,
+        FLAVORS,
+        flavor,
+        resolution,
+        random_state=random_state,
+        restrict_to=restrict_to,
+        key_added=key_added,
+        neighbors_key=neighbors_key,
+        obsp=obsp,
+        use_weights=use_weights,
+        n_iterations=int(n_iterations),
+    )
 
 
 def _igraph(indptr, indices, weight, resolution, seed, n_iterations):
     """int64 (cells,) of the host; a graph of the device is copied."""
     import igraph
 
-    indptr, indices, weight = (backend.to_host(part) for part in (indptr, indices, weight))
-    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    once = rows < indices  # each edge stands in the matrix twice
-    graph = igraph.Graph(n=len(indptr) - 1, edges=np.column_stack([rows[once], indices[once]]))
+    graph, weights = igraph_of(indptr, indices, weight)
     igraph.set_random_number_generator(random.Random(seed))
     try:
-        parts = graph.community_leiden(
-            objective_function="modularity", weights=weight[once].astype(float).tolist(), resolution=resolution, n_iterations=n_iterations
-        )
+        parts = graph.community_leiden(objective_function="modularity", weights=weights, resolution=resolution, n_iterations=n_iterations)
     finally:
         igraph.set_random_number_generator(random)
     return np.array(parts.membership)
@@ -115,7 +103,7 @@ def _cugraph(indptr, indices, weight, resolution, seed, n_iterations):
 
     xp = backend.xp_of(indptr, indices, weight)
     n_cells = len(indptr) - 1
-    rows = rows_of(indptr, len(indices)).astype(xp.int32)
+    rows = xp.asarray(np.repeat(np.arange(n_cells, dtype=np.int32), np.diff(backend.to_host(indptr))))
     handle = ResourceHandle()
     graph = SGGraph(
         handle,

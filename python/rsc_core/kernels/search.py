@@ -1,0 +1,97 @@
+"""Loops of the search for nearest neighbours; ``search.cu`` holds the same for CUDA."""
+
+import math
+
+import numba
+import numpy as np
+
+from rsc_core.kernels.twin import twin
+
+NOBODY = -1  # a place that the search could not fill
+
+
+@numba.njit
+def keep_nearest(other, d, filled, nearest, nearest_distance):
+    """Put a cell in its place by (distance, index) unless it is there or all places are nearer; how many are filled."""
+    place = filled
+    while place > 0 and (d < nearest_distance[place - 1] or (d == nearest_distance[place - 1] and other < nearest[place - 1])):
+        place -= 1
+    if place >= nearest.size or (place > 0 and nearest[place - 1] == other):
+        return filled
+    filled = min(filled + 1, nearest.size)
+    for k in range(filled - 1, place, -1):
+        nearest[k], nearest_distance[k] = nearest[k - 1], nearest_distance[k - 1]
+    nearest[place], nearest_distance[place] = other, d
+    return filled
+
+
+@twin("float64 int64 float64")
+def unit_rows(n_items, x, n_dims, out):
+    """Each row divided by its length; a row of zeros stays."""
+    for row in numba.prange(n_items):
+        square = 0.0
+        for d in range(n_dims):
+            square += x[row, d] * x[row, d]
+        length = math.sqrt(square)
+        for d in range(n_dims):
+            out[row, d] = x[row, d] / length if length > 0.0 else 0.0
+
+
+@twin("float64 int64 float64")
+def centred_rows(n_items, x, n_dims, out):
+    """Each row without its mean; a constant row becomes zeros."""
+    for row in numba.prange(n_items):
+        total, low, high = 0.0, x[row, 0], x[row, 0]
+        for d in range(n_dims):
+            total += x[row, d]
+            low, high = min(low, x[row, d]), max(high, x[row, d])
+        mean = total / n_dims
+        for d in range(n_dims):
+            out[row, d] = x[row, d] - mean if low < high else 0.0
+
+
+@twin("float64 int64 int64 int64 int64 float64")
+def squared_distances(n_items, x, n_dims, cells, candidates, n_candidates, out):
+    """Squared Euclidean distance of each of ``cells`` to each of its candidates, dimension after dimension."""
+    for item in numba.prange(n_items):
+        row, place, total = item // n_candidates, item % n_candidates, 0.0
+        cell, other = cells[row], candidates[row, place]
+        if other >= 0:
+            for d in range(n_dims):
+                gap = x[cell, d] - x[other, d]
+                total += gap * gap
+        out[row, place] = total
+
+
+@twin("int64 int64 float64 int64 int64 int64 float64 float64")
+def nearest_candidates(n_items, cells, candidates, distance, n_candidates, n_nearest, nearest, nearest_distance, farthest):
+    """The ``n_nearest`` candidates of each of ``cells`` in the order of (distance, index), without the cell itself.
+
+    ``farthest`` takes the largest distance among all candidates. Places that no candidate fills: NOBODY, infinitely far.
+    """
+    for item in numba.prange(n_items):
+        filled, farthest[item] = 0, 0.0
+        for c in range(n_candidates):
+            other, d = candidates[item, c], distance[item, c]
+            farthest[item] = max(farthest[item], d)
+            if other >= 0 and other != cells[item]:
+                filled = keep_nearest(other, d, filled, nearest[item], nearest_distance[item])
+        for k in range(filled, n_nearest):
+            nearest[item, k], nearest_distance[item, k] = NOBODY, np.inf
+
+
+@twin("float64 int64 int64 int64 int64 int64 int64 float64")
+def nearest_of_all(n_items, x, n_dims, cells, members, n_members, n_nearest, nearest, nearest_distance):
+    """The ``n_nearest`` of ``members`` nearest to each of ``cells``, in the order of (distance, index), without the cell itself."""
+    for item in numba.prange(n_items):
+        cell, filled = cells[item], 0
+        for m in range(n_members):
+            other, d = members[m], 0.0
+            if other == cell:
+                continue
+            for k in range(n_dims):
+                gap = x[cell, k] - x[other, k]
+                d += gap * gap
+            filled = keep_nearest(other, d, filled, nearest[item], nearest_distance[item])
+        for k in range(filled, n_nearest):
+            nearest[item, k], nearest_distance[item, k] = NOBODY, np.inf
