@@ -16,7 +16,7 @@ from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import markers
-from rsc_core.tl import _rank_genes_groups as module
+from rsc_core.tl import _group_moments, _rank_genes_groups as module
 from rsc_core.tl import rank_genes_groups
 
 BIN = Path(__file__).parents[1] / "bin"
@@ -126,8 +126,8 @@ def test_cells_without_a_label_are_among_the_rest(to_xp):
 def test_blocks_of_genes_change_no_bit(to_xp, monkeypatch):
     x, labels = normalised(90, 70), labelled(90)
     results = []
-    for keys in (module.KEYS, 900, 1):  # one block; blocks that must be halved; a gene a block
-        monkeypatch.setattr(module, "KEYS", keys)
+    for keys in (_group_moments.KEYS, 900, 1):  # one block; some; a gene a block
+        monkeypatch.setattr(_group_moments, "KEYS", keys)
         adata = cases.annotated(to_xp(x), g=labels)
         rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True)
         results.append(adata.uns["rank_genes_groups"])
@@ -302,3 +302,56 @@ def test_no_array_of_the_device_is_left(to_xp):
     adata = cases.annotated(to_xp(normalised(30, 10)), g=labelled(30))
     rank_genes_groups(adata, "g", pts=True)
     assert all(backend.xp_of(frame.to_numpy()) is np for frame in (adata.uns["rank_genes_groups"]["pts"],))
+
+
+def test_blocks_of_cells_change_no_bit(to_xp):
+    """Row blocks of a store that does not fit the device: any cut gives the same bytes."""
+    x, labels = normalised(90, 40), labelled(90, "ab")
+    obs, genes = pd.DataFrame({"g": labels}), [f"g{i}" for i in range(40)]
+    for reference in ("rest", "b"):
+        whole = _group_moments.summarize_blocks(lambda: [to_xp(x)], obs, "g", genes, reference=reference)
+        for cuts in ([0, 1, 50, 90], list(range(0, 91, 7)) + [90]):
+            parts = [to_xp(x[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+            cut = _group_moments.summarize_blocks(lambda parts=parts: iter(parts), obs, "g", genes, reference=reference)
+            for name in ("table", "rank_sum", "ties", "scale", "scale_squares"):
+                np.testing.assert_array_equal(getattr(whole, name), getattr(cut, name))
+
+
+def test_sums_are_exact(to_xp):
+    """Sums and squares of values of very different size, against fractions."""
+    from fractions import Fraction
+
+    dense = (np.random.default_rng(0).normal(size=(40, 6)) * 10.0 ** np.arange(-6, 6, 2)).astype(np.float32)
+    labels = np.repeat(["a", "b"], 20)
+    moments = _group_moments.summarize(cases.annotated(to_xp(sp.csr_matrix(dense)), g=labels), "g", with_ranks=False)
+    for row, cells in enumerate((slice(0, 20), slice(20, 40))):
+        for gene in range(6):
+            values = [Fraction(float(value)) for value in dense[cells, gene]]
+            assert moments.own()[1][row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
+            assert moments.own()[2][row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
+
+
+def test_continuity_equals_scipy(to_xp):
+    from scipy.stats import mannwhitneyu
+
+    x, labels = normalised(60, 12), labelled(60, "ab")
+    adata = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True, continuity=True)
+    p, dense = by_gene(adata.uns["rank_genes_groups"], "pvals"), x.toarray().astype(float)
+    for gene in range(12):
+        a, b = dense[labels == "a", gene], dense[labels == "b", gene]
+        expected = min(1.0, mannwhitneyu(a, b, use_continuity=True, method="asymptotic").pvalue)
+        np.testing.assert_allclose(p.loc[f"g{gene}", "a"], expected, rtol=1e-12)
+
+
+def test_some_genes_by_mask(to_xp):
+    x, labels = normalised(60, 20), labelled(60)
+    adata, part = cases.annotated(to_xp(x), g=labels), cases.annotated(to_xp(x[:, 5:9]), g=labels)
+    adata.var["use"] = [5 <= i < 9 for i in range(20)]
+    part.var_names = [f"g{i}" for i in range(5, 9)]
+    for one in ((adata, {"mask_var": "use"}), (part, {})):
+        rank_genes_groups(one[0], "g", method="wilcoxon", **one[1])
+    for column in ("names", *COLUMNS):
+        assert adata.uns["rank_genes_groups"][column].tolist() == part.uns["rank_genes_groups"][column].tolist()
+    with pytest.raises(ValueError, match="a boolean for each of 20 genes"):
+        rank_genes_groups(adata, "g", mask_var=[1, 2])

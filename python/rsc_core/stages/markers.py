@@ -7,7 +7,8 @@ import pandas as pd
 from rsc_core.errors import InvalidInput
 from rsc_core.stages._clusters import read_clusters, write_table
 from rsc_core.stages._task import Task
-from rsc_core.tl._rank_genes_groups import METHODS, TIDY, ranked, summarize, tidy
+from rsc_core.tl._group_moments import summarize
+from rsc_core.tl._rank_genes_groups import METHODS, TIDY, ranked, tidy
 
 ONE_CLUSTER = "Raise the resolution of the clusters, or check that the samples hold cells of more than one kind."
 
@@ -53,7 +54,7 @@ def run(*, store, preprocess, cluster, output, tables, backend="cpu", groupby="l
         if groups:
             with task.step(method):
                 params = {"groupby": groupby, "reference": "rest", "method": method, "use_raw": False, "layer": None}
-                result = {"params": params | {"corr_method": "benjamini-hochberg"}, **ranked(moments, method, pts=True)}
+                result = {"params": params | {"corr_method": "benjamini-hochberg"}, **ranked(moments, *METHODS[method](moments), pts=True)}
                 results["rank_genes_groups" + (f"_{method}" if number else "")] = result
                 table = tidy(result)
         with task.step(f"table of {method}"):
