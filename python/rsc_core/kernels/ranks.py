@@ -92,7 +92,9 @@ def fill_keys(n_items, indptr, indices, values, group, n_parts, first_gene, last
             for k in range(indptr[cell], indptr[cell + 1]):
                 if first <= indices[k] < last and values[k] != 0:
                     gene = indices[k] - first_gene
-                    keys[cursor[gene]] = np.uint64(gene) << np.uint64(48) | ordered_bits(values[k]) << np.uint64(16) | np.uint64(group[cell])
+                    keys[cursor[gene]] = (
+                        np.uint64(gene) << np.uint64(48) | ordered_bits(values[k]) << np.uint64(16) | np.uint64(group[cell])
+                    )
                     cursor[gene] += 1
 
 
