@@ -199,7 +199,7 @@ def test_500_groups(to_xp):
         (["a", "b"] * 5, {"groups": ["a", "q"]}, "'q' is no group of 'g'; its groups are a, b"),
         (["a", "b"] * 5, {"reference": "q"}, "'q' is no group"),
         (["a", "b"] * 5, {"groups": ["a"], "reference": "a"}, "groups holds the reference alone"),
-        (["a", "b"] * 5, {"method": "anova"}, "method is 'anova'; it must be one of t-test, t-test_overestim_var, wilcoxon"),
+        (["a", "b"] * 5, {"method": "anova"}, "method is 'anova'; it must be one of logreg, t-test, t-test_overestim_var, wilcoxon"),
         (["a", "b"] * 5, {"corr_method": "none"}, "corr_method is 'none'"),
     ],
 )

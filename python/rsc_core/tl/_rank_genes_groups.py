@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
 from rsc_core.stats import benjamini_hochberg
-from rsc_core.tl._group_moments import MAX_TIED, summarize
+from rsc_core.tl._group_moments import MAX_TIED, chosen_groups, group_codes, labels_of, summarize, values_of
+from rsc_core.tl._logreg import logistic
 
 ROUNDINGS = 4  # of a sum of squares less the product of a sum and a mean
 TIDY = ["group", "gene", "rank", "score", "log2_fold_change", "p_value", "adjusted_p_value", "pct_in", "pct_out"]
@@ -30,12 +33,14 @@ def rank_genes_groups(
     use_raw=False,
     layer=None,
     mask_var=None,
+    **kwds,
 ):
     """Which genes does a group of cells express more than the others?
 
     wilcoxon: z = (R - n (n + m + 1) / 2) / sqrt(T n m (n + m + 1) / 12), R the sum of the group's average ranks among its
     n cells and the m others; T = 1, with ``tie_correct`` 1 - sum(t^3 - t) / (N^3 - N) over ties of t among N = n + m cells.
     t-test: Welch's t of the means; ``t-test_overestim_var`` takes n for the number of the others.
+    logreg: coefficients of a multinomial regression of the groups on all genes at once, penalty |W|^2 / (2 C), an intercept for each.
     log2 fold change = log2((e^mean - 1 + 1e-9) / (e^mean of the others - 1 + 1e-9)).
     A high score: more in the group.
 
@@ -60,7 +65,8 @@ def rank_genes_groups(
     key_added
         Key of uns, ``rank_genes_groups`` by default.
     method
-        ``"wilcoxon"``, ``"t-test"`` or ``"t-test_overestim_var"``.
+        ``"wilcoxon"``, ``"t-test"``, ``"t-test_overestim_var"`` or ``"logreg"``, which compares the groups with each other and
+        leaves all other cells out.
     corr_method
         ``"benjamini-hochberg"`` or ``"bonferroni"``.
     tie_correct
@@ -73,18 +79,28 @@ def rank_genes_groups(
         Layer to use instead of X.
     mask_var
         Genes to use: a boolean for each, or such a column of var.
+    kwds
+        For logreg: ``C`` (1), ``tol`` (1e-3: norm of the gradient of the objective, a sum over cells, at which it stops; each
+        coefficient is then within C tol of the optimum's) and ``max_iter`` (1000).
 
     Returns
     -------
     None; ``uns[key_added]`` holds ``params``, record arrays with a field a group (``names`` object, ``scores`` and
     ``logfoldchanges`` float32, ``pvals`` and ``pvals_adj`` float64, best first) and with ``pts`` the tables ``pts`` and
-    ``pts_rest`` (genes, groups).
+    ``pts_rest`` (genes, groups). logreg has names and scores alone, and states in ``params`` C, the number of steps and the norm of
+    the gradient; of two groups it has the first, as scanpy, but its coefficients tell the first from the second (scanpy 1.11: the
+    second from the first).
 
     Raises
     ------
     ValueError
         For a group of fewer than two cells (as scanpy), one group that is all cells, an unknown group, values that are
         not finite.
+
+    Warns
+    -----
+    UserWarning
+        Where logreg stopped before it converged.
 
     Notes
     -----
@@ -96,14 +112,40 @@ def rank_genes_groups(
     so that for float32 its variances, and with them t, are off by 1e-7 relative. Genes of equal score stand in the order
     of var (scanpy: undefined). Wilcoxon 1945, Biometrics Bulletin 1:80; Welch 1947, Biometrika 34:28.
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, [*METHODS, "logreg"])
     check_choice("corr_method", corr_method, CORRECTIONS)
+    if method == "logreg":
+        _rank_by_regression(adata, groupby, groups, reference, layer, mask_var, n_genes, rankby_abs, pts, key_added, corr_method, kwds)
+        return
+    if kwds:
+        raise TypeError(f"{method} takes no {', '.join(kwds)}; only logreg takes C, tol and max_iter")
     moments = summarize(adata, groupby, groups=groups, reference=reference, layer=layer, mask_var=mask_var, with_ranks=method == "wilcoxon")
     score, p = METHODS[method](moments, tie_correct=tie_correct, continuity=continuity)
     base = adata.uns.get("log1p", {}).get("base")
     result = ranked(moments, score, p, n_genes=n_genes, rankby_abs=rankby_abs, pts=pts, corr_method=corr_method, base=base)
     params = {"groupby": groupby, "reference": reference, "method": method, "use_raw": False, "layer": layer, "corr_method": corr_method}
     adata.uns[key_added or "rank_genes_groups"] = {"params": params, **result}
+
+
+def _rank_by_regression(adata, groupby, groups, reference, layer, mask_var, n_genes, rankby_abs, pts, key_added, corr_method, kwds):
+    moments = summarize(adata, groupby, groups=groups, reference=reference, layer=layer, mask_var=mask_var, with_ranks=False)
+    x, genes = values_of(adata, layer, mask_var)
+    group = group_codes(labels_of(adata.obs, groupby), chosen_groups(labels_of(adata.obs, groupby), groupby, groups, reference))
+    score, rows, stated = regression_scores(lambda: [x], group, len(moments.groups), len(genes), **kwds)
+    result = ranked(moments, score, n_genes=n_genes, rankby_abs=rankby_abs, pts=pts, rows=rows)
+    del result["logfoldchanges"]
+    params = {"groupby": groupby, "reference": reference, "method": "logreg", "use_raw": False, "layer": layer, "corr_method": corr_method}
+    adata.uns[key_added or "rank_genes_groups"] = {"params": params | stated, **result}
+
+
+def regression_scores(blocks, group, n_groups, n_genes, **options):
+    """Scores (groups, genes) of logreg, the rows that the result has, and what is stated about the fit; warns unless it converged."""
+    score, fit = logistic(blocks, group, n_groups, n_genes, **options)
+    if not fit.converged:
+        message = f"logreg stopped after {fit.n_iter} steps with a gradient of norm {fit.gradient_norm:.3g}; raise max_iter or tol"
+        warnings.warn(message, UserWarning, stacklevel=2)
+    stated = {"gradient_norm": fit.gradient_norm, "n_iter": fit.n_iter, "C": options.get("C", 1.0)}
+    return score, [0] if n_groups == 2 else list(range(n_groups)), stated
 
 
 def wilcoxon(moments, tie_correct=False, continuity=False):
@@ -204,7 +246,8 @@ def tidy(result, reference="rest") -> pd.DataFrame:
     for group in result["names"].dtype.names:
         genes = pd.Index(result["names"][group])
         outside = result["pts_rest"][group] if reference == "rest" else result["pts"][reference]
-        columns = [result[key][group] for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
+        untested = np.full(len(genes), np.nan)  # logreg has no p-values
+        columns = [result[key][group] if key in result else untested for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
         shares = [share.loc[genes].to_numpy() for share in (result["pts"][group], outside)]
         columns = [group, genes, np.arange(1, len(genes) + 1), *columns, *shares]
         tables.append(pd.DataFrame(dict(zip(TIDY, columns, strict=True))))
