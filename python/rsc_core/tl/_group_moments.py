@@ -41,22 +41,25 @@ class Moments:
 
     def own(self):
         """Count, sum and sum of squares of each group, (groups, genes) each."""
-        return self._summed(self.table[:-1])
+        return summed(self.table[:-1], self.scale, self.scale_squares)
 
     def others(self):
         """The same of the cells that each group is compared with."""
-        return self._summed(self._others(self.table))
+        return summed(self._others(self.table), self.scale, self.scale_squares)
 
     def _others(self, table):
         if self.reference >= 0:
             return np.broadcast_to(table[self.reference], table[:-1].shape)
         return table.sum(axis=0) - table[:-1]
 
-    def _summed(self, table):
-        def joined(high, low, scale):
-            return ((high + (low >> 32)).astype(np.float64) + (low & 0xFFFFFFFF) / 2.0**32) / scale
 
-        return table[..., 0], joined(table[..., 1], table[..., 2], self.scale), joined(table[..., 3], table[..., 4], self.scale_squares)
+def summed(table, scale: float, scale_squares: float):
+    """Count, sum and sum of squares from a table (..., 5) of integers: rounded once."""
+
+    def joined(high, low, scale):
+        return ((high + (low >> 32)).astype(np.float64) + (low & 0xFFFFFFFF) / 2.0**32) / scale
+
+    return table[..., 0], joined(table[..., 1], table[..., 2], scale), joined(table[..., 3], table[..., 4], scale_squares)
 
 
 def summarize(adata, groupby, *, groups="all", reference="rest", layer=None, mask_var=None, with_ranks=True) -> Moments:

@@ -204,10 +204,7 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
     Parameters as :func:`rank_genes_groups`; ``base``: of the logarithm, None is e; ``rows``: the groups that the result has.
     """
     n, m = moments.size[:-1, None], moments.n_others()
-    (count, total, _), (count_others, total_others, _) = moments.own(), moments.others()
-    unlog = (lambda mean: np.expm1(mean * np.log(base))) if base else np.expm1
-    with np.errstate(invalid="ignore"):
-        fold = np.log2((unlog(total / n) + 1e-9) / (unlog(total_others / m) + 1e-9))
+    fold = fold_changes(moments, base)
     rows = [row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows
     best = {row: np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes] for row in rows}
 
@@ -217,9 +214,9 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
 
     result = {}
     if pts:
-        result["pts"] = by_gene(moments, count / n)
+        result["pts"] = by_gene(moments, moments.own()[0] / n)
         if moments.reference < 0:
-            result["pts_rest"] = by_gene(moments, count_others / m)
+            result["pts_rest"] = by_gene(moments, moments.others()[0] / m)
     result["names"] = records(np.broadcast_to(moments.genes, score.shape), "O")
     result["scores"] = records(score, "float32")
     if p is not None:
@@ -227,6 +224,14 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
         result["pvals_adj"] = records(CORRECTIONS[corr_method](p), "float64")
     result["logfoldchanges"] = records(fold, "float32")
     return result
+
+
+def fold_changes(moments, base=None):
+    """log2 fold changes of the means (groups, genes); ``base``: of the logarithm, None is e."""
+    unlog = (lambda mean: np.expm1(mean * np.log(base))) if base else np.expm1
+    mean, mean_others = moments.own()[1] / moments.size[:-1, None], moments.others()[1] / moments.n_others()
+    with np.errstate(invalid="ignore"):
+        return np.log2((unlog(mean) + 1e-9) / (unlog(mean_others) + 1e-9))
 
 
 def by_gene(moments, table) -> pd.DataFrame:
