@@ -36,7 +36,7 @@ def checkedSheet(Parameters parameters) {
 
 // INTEGRATE runs unless it is switched off or the batch is known to be the same for all cells.
 def isIntegrated(Map settings, Samplesheet sheet) {
-    return settings.integration != 'none' && !sheet.isConstant(settings.batch_key.toString())
+    return !(settings.integration in ['none', 'bbknn']) && !sheet.isConstant(settings.batch_key.toString())
 }
 
 // The files of rsc_core that a stage uses.
@@ -98,7 +98,7 @@ workflow RSC_FLOW {
     PREPROCESS(MERGE.out.store, settings.subMap(['target_sum', 'n_top_genes', 'batch_key', 'n_comps']), backend, seed, library('preprocess'))
 
     if (isIntegrated(settings, sheet)) {
-        def names = ['integration', 'batch_key', 'theta', 'max_iter_harmony']
+        def names = ['integration', 'batch_key', 'label_key', 'theta', 'max_iter_harmony', 'harmony_flavor']
         INTEGRATE(MERGE.out.store, PREPROCESS.out.delta, settings.subMap(names), backend, seed, library('integrate'))
         integrated = INTEGRATE.out.delta
         integrate_record = INTEGRATE.out.run_record

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anndata as ad
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from rsc_core.io.store import write_store
 from rsc_core.metrics import lisi
 from rsc_core.pp._harmony import harmony_integrate
 from rsc_core.pp._harmony_ridge import Ridge
+from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import integrate
 
 
@@ -73,8 +75,15 @@ def test_equals_harmonypy(to_xp, pancreas):
     import harmonypy
 
     theirs = harmonypy.run_harmony(
-        pancreas.obsm["X_pca"], pancreas.obs, "sample",
-        lamb=1.0, max_iter_kmeans=20, epsilon_cluster=1e-5, epsilon_harmony=1e-4, random_state=0, verbose=False,
+        pancreas.obsm["X_pca"],
+        pancreas.obs,
+        "sample",
+        lamb=1.0,
+        max_iter_kmeans=20,
+        epsilon_cluster=1e-5,
+        epsilon_harmony=1e-4,
+        random_state=0,
+        verbose=False,
     ).Z_corr
     for seed in (0, 1, 2):
         adata = on(pancreas, to_xp)
@@ -294,6 +303,50 @@ def test_the_stage_equals_the_function(tmp_path, backend_name, to_xp):
     delta = read_delta(tmp_path / "integrate.h5ad")
     np.testing.assert_array_equal(delta.obsm["X_pca_harmony"], backend.to_host(adata.obsm["X_pca_harmony"]))
     assert delta.record["parameters"]["batch_key"] == "sample"
+    found = delta.uns["integration"]
+    assert found["method"] == "harmony" and "clisi_after" not in found
+    assert found["ilisi_after"] > found["ilisi_before"] + 0.5 and found["batch_silhouette_after"] < found["batch_silhouette_before"]
+
+
+def test_the_stage_measures_labels_on_a_sample(tmp_path, backend_name, to_xp, monkeypatch):
+    monkeypatch.setattr(integrate, "MEASURED_CELLS", 200)
+    cells = shifted_batches()
+    integrate.run(**integrate_files(tmp_path, cells), backend=backend_name, label_key="kind")
+    found = read_delta(tmp_path / "integrate.h5ad").uns["integration"]
+    assert found["n_cells"] == 200 and found["clisi_before"] == pytest.approx(1, abs=0.01)
+    assert found["silhouette_after"] > found["silhouette_before"]
+
+
+def test_the_stage_with_combat(tmp_path, backend_name):
+    """Components of the corrected genes: as many as X_pca has, batches mixed, equal to scanpy's up to signs."""
+    import scanpy as sc
+
+    counts = cases.counts(120, 60, mean=3)
+    batch = np.arange(120) % 2
+    counts = sp.csr_matrix(counts.toarray() * np.where(batch[:, None] == 1, np.linspace(1, 4, 60).round(), 1)).astype(np.float32)
+    names = pd.Index([f"c{i}" for i in range(120)])
+    cases.store(tmp_path / "s", counts, "x", batch=pd.Categorical(np.array(["p", "q"])[batch]))
+    factor, chosen = size_factors(counts), np.arange(60) % 2 == 0
+    x = lognorm(counts[:, chosen], factor)
+    theirs = ad.AnnData(x.toarray().astype(np.float64), obs=pd.DataFrame({"batch": pd.Categorical(batch.astype(str))}, index=names))
+    pca_before = sc.pp.pca(theirs.X, n_comps=5).astype(np.float32)
+    sc.pp.combat(theirs)
+    var = pd.DataFrame({"highly_variable": chosen}, index=[f"g{i}" for i in range(60)])
+    obs = pd.DataFrame({"size_factor": factor}, index=names)
+    write_delta(tmp_path / "p", Delta("preprocess", obs, var=var, obsm={"X_pca": pca_before}))
+    integrate.run(
+        store=tmp_path / "s",
+        preprocess=tmp_path / "p",
+        output=tmp_path / "o",
+        backend=backend_name,
+        integration="combat",
+        batch_key="batch",
+    )
+    delta = read_delta(tmp_path / "o")
+    assert set(delta.obsm) == {"X_pca_combat"} and delta.obsm["X_pca_combat"].shape == (120, 5)
+    expected = sc.pp.pca(theirs.X, n_comps=5, svd_solver="full")
+    assert np.abs(correlations(delta.obsm["X_pca_combat"], expected)).min() > 0.9999
+    assert delta.uns["integration"]["ilisi_after"] > delta.uns["integration"]["ilisi_before"]
 
 
 def test_the_stage_passes_one_batch_through_and_refuses_a_wrong_column(tmp_path):

@@ -16,8 +16,8 @@ from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import markers
-from rsc_core.tl import _group_moments, _rank_genes_groups as module
-from rsc_core.tl import rank_genes_groups
+from rsc_core.tl import _group_moments, rank_genes_groups
+from rsc_core.tl import _rank_genes_groups as module
 
 BIN = Path(__file__).parents[1] / "bin"
 COLUMNS = {"scores": "float32", "pvals": "float64", "pvals_adj": "float64", "logfoldchanges": "float32"}

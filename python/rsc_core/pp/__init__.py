@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "calculate_qc_metrics": "_qc",
+        "combat": "_combat",
         "filter_cells": "_filter",
         "filter_genes": "_filter",
         "filter_highly_variable": "_filter",

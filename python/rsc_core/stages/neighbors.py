@@ -12,7 +12,7 @@ from rsc_core.io.delta import Delta, read_delta
 from rsc_core.pp._neighbors import neighbors
 from rsc_core.stages._task import Task
 
-REPRESENTATIONS = ("X_pca_harmony", "X_pca")  # the first that a delta has is used
+REPRESENTATIONS = ("X_pca_harmony", "X_pca_combat", "X_pca")  # the first that a delta has is used
 
 
 def run(*, representation, output, backend="cpu", seed=0, n_neighbors=15, metric="euclidean"):
@@ -21,7 +21,7 @@ def run(*, representation, output, backend="cpu", seed=0, n_neighbors=15, metric
     Parameters
     ----------
     representation
-        Delta with ``X_pca_harmony`` or ``X_pca``; the first is preferred.
+        Delta with ``X_pca_harmony``, ``X_pca_combat`` or ``X_pca``; the first is preferred.
     output
         Delta with ``obsp`` distances and connectivities, and ``uns['neighbors']``.
     backend, seed

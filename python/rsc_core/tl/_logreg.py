@@ -106,11 +106,12 @@ class _Problem:
         self.kept = transposed(first[0]) if first is not None and len(first) == 1 else None
         self.n_genes, self.n_classes, self.C, self.labels = n_genes, n_classes, C, label
         self.shape = (n_genes + 1, n_classes)
-        total = None
+        total = squares = None
         for x in self.blocks():
             indptr, cells, values = backend.csr_parts(self._transposed(x), np.float32)
             self.xp = xp = backend.xp_of(values)
-            total, squares = (xp.zeros((n_genes, 1)), xp.zeros((n_genes, 1))) if total is None else (total, squares)
+            if total is None:
+                total, squares = xp.zeros((n_genes, 1)), xp.zeros((n_genes, 1))
             ones = xp.ones((x.shape[0], 1))
             kernels.gene_gradient(n_genes, indptr, cells, values, ones, 1, total)
             kernels.gene_gradient(n_genes, indptr, cells, values * values, ones, 1, squares)
