@@ -113,7 +113,7 @@ workflow RSC_FLOW {
     NEIGHBORS(representation, settings.subMap(['n_neighbors', 'metric']), backend, seed, library('neighbors'))
     EMBED(NEIGHBORS.out.delta, representation, settings.subMap(['embeddings', 'min_dist', 'spread']), backend, seed, library('embed'))
     CLUSTER(NEIGHBORS.out.delta, settings.subMap(['resolutions', 'leiden_impl']), backend, seed, library('cluster'))
-    MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods']), backend, library('markers'))
+    MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods', 'sample_key', 'condition_key']), backend, library('markers'))
 
     if (settings.network) {
         def names = ['activity_methods', 'tmin', 'times']

@@ -15,7 +15,7 @@ from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._normalize import lognorm, size_factors
-from rsc_core.stages import markers
+from rsc_core.stages import _clusters, markers
 from rsc_core.tl import _group_moments, rank_genes_groups
 from rsc_core.tl import _rank_genes_groups as module
 
@@ -234,8 +234,8 @@ def test_fold_changes_in_another_base(to_xp):
 def made(tmp_path, backend_name):
     """Run MARKERS through its script on counts with clusters; returns the delta, the warnings and the folder of tables."""
 
-    def run(counts, labels, *options, name="markers"):
-        cases.store(tmp_path / "counts.store.h5ad", counts, "s")
+    def run(counts, labels, *options, name="markers", obs=None):
+        cases.store(tmp_path / "counts.store.h5ad", counts, "s", **(obs or {}))
         cells = pd.Index([f"c{i}" for i in range(counts.shape[0])])
         write_delta(tmp_path / "preprocess.h5ad", Delta("preprocess", pd.DataFrame({"size_factor": size_factors(counts)}, index=cells)))
         write_delta(tmp_path / "cluster.h5ad", Delta("cluster", pd.DataFrame({"leiden": pd.Categorical(labels)}, index=cells)))
@@ -279,6 +279,34 @@ def test_stage_twice_gives_the_same_bytes(made, tmp_path):
         assert (tmp_path / "a" / table).read_bytes() == (tmp_path / "b" / table).read_bytes()
 
 
+def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeypatch):
+    counts, labels, condition = cases.counts(60, 30), labelled(60, "012"), {"condition": ["sick", "well"] * 30}
+    for name, bytes_free in (("a", None), ("b", 8 * 4 * 100)):
+        if bytes_free:
+            monkeypatch.setattr(_clusters, "free_bytes", lambda backend, free=bytes_free: free)
+        made(counts, labels, "--marker-methods", "wilcoxon,t-test,logreg", name=name, obs=condition)
+    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == [f"{table}.{kind}" for table in ("markers_logreg", "markers_t-test", "markers_wilcoxon", "pseudobulk_counts",
+                                                     "pseudobulk_samples") for kind in ("csv", "parquet")]  # fmt: skip
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_stage_writes_parquet_and_sums_of_samples(made):
+    counts, labels = cases.counts(60, 30), labelled(60, "01")
+    _, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",
+                        obs={"donor": np.repeat(["d1", "d2", "d3"], 20), "condition": np.repeat(["x", "y", "x"], 20)})  # fmt: skip
+    table, parquet = pd.read_csv(tables / "markers_logreg.csv", dtype={"group": str}), pd.read_parquet(tables / "markers_logreg.parquet")
+    assert list(parquet) == module.TIDY and parquet["gene"].tolist() == table["gene"].tolist()
+    assert table["p_value"].isna().all() and table["pct_in"].notna().all() and set(table["group"]) == {"0"}
+    sums, samples = pd.read_csv(tables / "pseudobulk_counts.csv"), pd.read_parquet(tables / "pseudobulk_samples.parquet")
+    assert list(sums) == ["gene", *samples["name"]] and samples["condition"].tolist() == ["x", "x", "y", "y", "x", "x"]
+    cells = (np.repeat([1, 2, 3], 20) == 2) & (labels == "1")
+    np.testing.assert_array_equal(sums["d2_1"], np.asarray(counts[cells].sum(axis=0)).ravel())
+    assert samples["n_cells"].sum() == 60
+
+
 def test_stage_with_one_cluster(made):
     delta, warnings, tables = made(cases.counts(30, 20), ["0"] * 30)
     assert "one cluster" in warnings[0] and not delta.uns
@@ -294,7 +322,7 @@ def test_stage_leaves_out_clusters_of_one_cell(made):
 
 def test_stage_refuses(tmp_path):
     options = {"store": "x", "preprocess": "x", "cluster": "x", "output": tmp_path / "o", "tables": tmp_path}
-    with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from t-test"):
+    with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from logreg, t-test"):
         markers.run(**options, marker_methods=["anova"])
 
 
