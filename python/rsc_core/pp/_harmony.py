@@ -11,6 +11,7 @@ from rsc_core import backend, data
 from rsc_core.pp._harmony_clusters import Clusters, unit_rows
 from rsc_core.pp._harmony_ridge import Ridge
 
+FLOAT32_SIGMA = 0.05  # exp(-4 / sigma) is above the least float32
 FLAVORS = {
     "harmony1": {"lamb": 1.0, "max_iter_kmeans": 20, "epsilon_cluster": 1e-5, "epsilon_harmony": 1e-4, "batch_prop_cutoff": 0.0},
     "harmony2": {"lamb": None, "max_iter_kmeans": 4, "epsilon_cluster": 1e-3, "epsilon_harmony": 1e-2, "batch_prop_cutoff": 1e-5},
@@ -101,8 +102,9 @@ def harmony_integrate(
 
     Notes
     -----
-    float64 throughout; sums over cells are matrix products of fixed shapes, on the CPU by one thread each, so that the same
-    input gives the same bits on any number of cores. CPU and GPU agree within the tolerance of the test.
+    In the type of the basis (float64 for a sigma below 0.05); counts of cells and the regressions in float64. Sums over cells are
+    matrix products of fixed shapes, on the CPU by one thread each, so that the same input gives the same bits on any number
+    of cores. CPU and GPU agree within the tolerance of the test.
     harmonypy 2.1 with its defaults (harmony2), or set to the original stop rules and penalty (harmony1): correlation
     above 0.99 for every component.
     """
@@ -242,7 +244,7 @@ def harmony(z, codes: np.ndarray, settings: Settings):
 
     Returns
     -------
-    corrected : float64 (cells, dimensions)
+    corrected : (cells, dimensions), float32 where z is and sigma is at least 0.05, else float64
     objective : list of float, before the first and after each correction's clustering
     converged : bool
     """
@@ -253,7 +255,8 @@ def harmony(z, codes: np.ndarray, settings: Settings):
     offset = np.concatenate([[0], np.cumsum(codes.max(axis=1) + 1)])
     member = np.zeros((offset[-1], len(sizes)))
     member[(levels + offset[:-1, None]).ravel(), np.tile(np.arange(len(sizes)), len(codes))] = 1
-    z = z[xp.asarray(order)].astype(xp.float64)
+    wide = z.dtype == np.float64 or settings.sigma.min() < FLOAT32_SIGMA
+    z = z[xp.asarray(order)].astype(np.float64 if wide else np.float32)
     clusters = Clusters(unit_rows(z), sizes, member, settings)
     ridge = Ridge(sizes, member, settings)
     corrected, converged = z, False
@@ -262,7 +265,7 @@ def harmony(z, codes: np.ndarray, settings: Settings):
         corrected, intercepts = ridge.correct(z, clusters.r, backend.to_host(clusters.centroids))
         clusters.z = unit_rows(corrected)
         if settings.flavor == "harmony2":
-            clusters.centroids = unit_rows(xp.asarray(intercepts))
+            clusters.centroids = unit_rows(xp.asarray(intercepts, dtype=z.dtype))
         before, now = clusters.objective[-2:]
         if (before - now) < settings.epsilon_harmony * abs(before):
             converged = True

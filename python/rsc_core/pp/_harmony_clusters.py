@@ -15,8 +15,8 @@ WINDOW = 3  # rounds of clustering that are compared with the three before
 def unit_rows(z):
     """Rows at length one; a row of zeros stays."""
     xp = backend.xp_of(z)
-    length = xp.sqrt((z * z) @ xp.ones(z.shape[1]))
-    return z / xp.maximum(length, np.finfo(np.float64).tiny)[:, None]
+    length = xp.sqrt((z * z) @ xp.ones(z.shape[1], dtype=z.dtype))
+    return z / xp.maximum(length, np.finfo(z.dtype).tiny)[:, None]
 
 
 class Clusters:
@@ -42,10 +42,10 @@ class Clusters:
             theta = theta * (1 - np.exp(-((n_batch / (n_clusters * settings.tau)) ** 2)))
         self.theta, self.share = xp.asarray(theta)[:, None], xp.asarray(n_batch / n_cells)[:, None]
         self.member, self.sigma = xp.asarray(member), xp.asarray(settings.sigma)
-        self.n_keys = int(member[:, 0].sum())
+        self.ones, self.narrow_sigma = xp.ones(n_clusters, dtype=z.dtype), self.sigma.astype(z.dtype)
         self.code = xp.asarray(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
         self.combinations = xp.arange(len(sizes), dtype=np.int32)
-        self.r, self.close = xp.empty((n_cells, n_clusters)), xp.empty((n_cells, n_clusters))
+        self.r, self.close = (xp.empty((n_cells, n_clusters), dtype=z.dtype) for _ in range(2))
         self.observed = xp.zeros((len(sizes), n_clusters))
         self.block = max(1, int(n_cells * settings.block_size))
         self.centroids = first_centroids(z, n_clusters, settings.random_state)
@@ -78,19 +78,19 @@ class Clusters:
         xp = backend.xp_of(self.z)
         xp.matmul(self.z, self.centroids.T, out=self.close)
         self.close -= 1
-        self.close *= 2 / self.sigma
+        self.close *= 2 / self.narrow_sigma
         xp.exp(self.close, out=self.close)
 
     def _start(self):
         """R without heed to the batches; returns the objective."""
         xp = backend.xp_of(self.z)
-        total = self.close @ xp.ones(len(self.sigma))
+        total = self.close @ self.ones
         xp.divide(self.close, total[:, None], out=self.r)
         self.observed[:] = 0
         for start in range(0, len(self.r), self.block):
             here = slice(start, start + self.block)
             self.observed += self._member(self.code[here]).T @ self.r[here]
-        return self._objective(-(xp.log(total) @ (self.r @ self.sigma)))
+        return self._objective(-self._entropy(total, self.r))
 
     def _round(self):
         """Choose R block by block, in random order; returns the objective.
@@ -98,9 +98,9 @@ class Clusters:
         sum R dist + sigma R log R is sum sigma R (log factor - log total), because dist is -sigma log of what is close.
         """
         xp, s = backend.xp_of(self.z), self.settings
-        n_cells, n_clusters = self.r.shape
+        n_cells = len(self.r)
         order = rng.permutation(s.random_state, "harmony", n_cells, self.n_rounds, xp)
-        ones, entropy = xp.ones(n_clusters), 0.0
+        entropy = 0.0
         for start in range(0, n_cells, self.block):
             rows = order[start : start + self.block]
             code = self.code[rows]
@@ -108,19 +108,23 @@ class Clusters:
             self.observed -= member.T @ self.r[rows]
             weight = self._weight()
             r = self.close[rows]
-            r *= weight[code]
-            total = r @ ones
+            r *= weight.astype(r.dtype)[code]
+            total = r @ self.ones
             r /= total[:, None]
             self.r[rows] = r
             gained = member.T @ r
             self.observed += gained
-            entropy = entropy + (gained * self.sigma).ravel() @ xp.log(weight).ravel() - xp.log(total) @ (r @ self.sigma)
+            entropy = entropy + (gained * self.sigma).ravel() @ xp.log(weight).ravel() - self._entropy(total, r)
         self.n_rounds += 1
         return self._objective(entropy)
 
     def _member(self, code):
         """1 where a cell (row) has a combination."""
-        return (code[:, None] == self.combinations).astype(np.float64)
+        return (code[:, None] == self.combinations).astype(self.z.dtype)
+
+    def _entropy(self, total, r):
+        """Sum over the cells of the logarithm of their total times sigma, summed in float64."""
+        return backend.xp_of(r).log(total).astype(np.float64) @ (r @ self.narrow_sigma).astype(np.float64)
 
     def _objective(self, rest):
         xp = backend.xp_of(self.z)
@@ -158,9 +162,9 @@ def first_centroids(z, n_clusters: int, seed: int):
 
 def _kmeans(z: np.ndarray, draws: np.ndarray):
     """k-means on the sphere, started by k-means++ (Arthur & Vassilvitskii 2007): centroids, and the sum of z . y."""
-    centroids, gap = np.empty((len(draws), z.shape[1])), np.ones(len(z))
+    centroids, gap = np.empty((len(draws), z.shape[1]), dtype=z.dtype), np.ones(len(z), dtype=z.dtype)
     for k, draw in enumerate(draws):
-        reach = np.cumsum(gap)
+        reach = np.cumsum(gap, dtype=np.float64)
         centroids[k] = z[min(np.searchsorted(reach, reach[-1] * draw, side="right"), len(z) - 1)]
         to_new = np.maximum(2 - 2 * (z @ centroids[k]), 0)
         gap = np.minimum(gap, to_new) if k else to_new
@@ -171,7 +175,7 @@ def _kmeans(z: np.ndarray, draws: np.ndarray):
         closeness = float(close[np.arange(len(z)), labels].sum())
         if previous is not None and (previous == labels).all():
             break
-        member = (labels[:, None] == np.arange(len(draws))).astype(np.float64)
+        member = (labels[:, None] == np.arange(len(draws))).astype(z.dtype)
         filled = member.any(axis=0)[:, None]
         centroids = np.where(filled, unit_rows(member.T @ z), centroids)
     return centroids, closeness

@@ -46,10 +46,10 @@ class Ridge:
         xp = backend.xp_of(z)
         stops = np.cumsum(self.sizes)
         parts = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, self.sizes, strict=True)]
-        weight = backend.to_host(xp.stack([xp.ones(part.stop - part.start) @ r[part] for part in parts]))
+        weight = backend.to_host(xp.stack([xp.ones(part.stop - part.start, dtype=r.dtype) @ r[part] for part in parts]))
         total = backend.to_host(xp.stack([r[part].T @ z[part] for part in parts]))
-        shifts, intercepts = self._solve(weight, total, np.array(centroids))
-        shifts = xp.asarray(shifts)
+        shifts, intercepts = self._solve(weight.astype(np.float64), total.astype(np.float64), np.array(centroids, dtype=np.float64))
+        shifts = xp.asarray(shifts, dtype=z.dtype)
         corrected = xp.empty_like(z)
         for number, part in enumerate(parts):
             corrected[part] = z[part] - r[part] @ shifts[number]
