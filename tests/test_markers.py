@@ -281,7 +281,7 @@ def test_stage_twice_gives_the_same_bytes(made, tmp_path):
 
 def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeypatch):
     counts, labels, condition = cases.counts(60, 30), labelled(60, "012"), {"condition": ["sick", "well"] * 30}
-    for name, bytes_free in (("a", None), ("b", 8 * 4 * 100)):
+    for name, bytes_free in (("a", None), ("b", 8 * 4 * 200)):
         if bytes_free:
             monkeypatch.setattr(_clusters, "free_bytes", lambda backend, free=bytes_free: free)
         made(counts, labels, "--marker-methods", "wilcoxon,t-test,logreg", name=name, obs=condition)
