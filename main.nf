@@ -99,7 +99,7 @@ workflow RSC_FLOW {
     PREPROCESS(MERGE.out.store, settings.subMap(['target_sum', 'n_top_genes', 'batch_key', 'n_comps']), backend, seed, library('preprocess'))
 
     if (isIntegrated(settings, sheet)) {
-        def names = ['integration', 'batch_key', 'theta', 'max_iter_harmony']
+        def names = ['integration', 'batch_key', 'label_key', 'theta', 'max_iter_harmony', 'harmony_flavor']
         INTEGRATE(MERGE.out.store, PREPROCESS.out.delta, settings.subMap(names), backend, seed, library('integrate'))
         integrated = INTEGRATE.out.delta
         integrate_record = INTEGRATE.out.run_record
@@ -116,7 +116,7 @@ workflow RSC_FLOW {
     EMBED(NEIGHBORS.out.delta, representation, settings.subMap(['embeddings', 'min_dist', 'spread']), backend, seed, library('embed'))
     def cluster_names = ['cluster_methods', 'resolutions', 'leiden_impl', 'n_clusters']
     CLUSTER(NEIGHBORS.out.delta, representation, settings.subMap(cluster_names), backend, seed, library('cluster'))
-    MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods']), backend, library('markers'))
+    MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods', 'sample_key', 'condition_key']), backend, library('markers'))
 
     if (settings.network) {
         def names = ['activity_methods', 'tmin', 'times']

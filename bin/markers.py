@@ -18,8 +18,10 @@ from rsc_core import cli
     "--marker-methods",
     default="wilcoxon,t-test",
     callback=cli.comma_separated,
-    help="Which, separated by commas: wilcoxon, t-test, t-test_overestim_var.",
+    help="Which, separated by commas: wilcoxon, t-test, t-test_overestim_var, logreg.",
 )
+@click.option("--sample-key", default="sample", help="Column of obs with the samples, for sums of counts.")
+@click.option("--condition-key", default="condition", help="Column of obs; where it is, sums of samples and clusters are written.")
 def markers(**options):
     """Find the genes that tell the clusters apart."""
     from rsc_core.stages.markers import run

@@ -15,6 +15,7 @@ process MARKERS {
     output:
     path 'markers.h5ad', emit: delta
     path 'tables/*.csv', emit: tables
+    path 'tables/*.parquet', emit: parquet
     path "markers.h5ad.run.json", emit: run_record
     path 'versions.yml', topic: 'versions'
 
@@ -35,7 +36,7 @@ process MARKERS {
     stub:
     """
     mkdir tables
-    touch markers.h5ad tables/markers_wilcoxon.csv
+    touch markers.h5ad tables/markers_wilcoxon.csv tables/markers_wilcoxon.parquet
     echo '{"stage": "markers", "versions": {"stub": "0"}}' > markers.h5ad.run.json
     versions.py ${task.process.tokenize(':').last()} markers.h5ad.run.json > versions.yml
     """

@@ -15,9 +15,9 @@ from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.pp._normalize import lognorm, size_factors
-from rsc_core.stages import markers
+from rsc_core.stages import _clusters, markers
+from rsc_core.tl import _group_moments, rank_genes_groups
 from rsc_core.tl import _rank_genes_groups as module
-from rsc_core.tl import rank_genes_groups
 
 BIN = Path(__file__).parents[1] / "bin"
 COLUMNS = {"scores": "float32", "pvals": "float64", "pvals_adj": "float64", "logfoldchanges": "float32"}
@@ -126,8 +126,8 @@ def test_cells_without_a_label_are_among_the_rest(to_xp):
 def test_blocks_of_genes_change_no_bit(to_xp, monkeypatch):
     x, labels = normalised(90, 70), labelled(90)
     results = []
-    for keys in (module.KEYS, 900, 1):  # one block; blocks that must be halved; a gene a block
-        monkeypatch.setattr(module, "KEYS", keys)
+    for keys in (_group_moments.KEYS, 900, 1):  # one block; some; a gene a block
+        monkeypatch.setattr(_group_moments, "KEYS", keys)
         adata = cases.annotated(to_xp(x), g=labels)
         rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True)
         results.append(adata.uns["rank_genes_groups"])
@@ -199,7 +199,7 @@ def test_500_groups(to_xp):
         (["a", "b"] * 5, {"groups": ["a", "q"]}, "'q' is no group of 'g'; its groups are a, b"),
         (["a", "b"] * 5, {"reference": "q"}, "'q' is no group"),
         (["a", "b"] * 5, {"groups": ["a"], "reference": "a"}, "groups holds the reference alone"),
-        (["a", "b"] * 5, {"method": "anova"}, "method is 'anova'; it must be one of t-test, t-test_overestim_var, wilcoxon"),
+        (["a", "b"] * 5, {"method": "anova"}, "method is 'anova'; it must be one of logreg, t-test, t-test_overestim_var, wilcoxon"),
         (["a", "b"] * 5, {"corr_method": "none"}, "corr_method is 'none'"),
     ],
 )
@@ -234,8 +234,8 @@ def test_fold_changes_in_another_base(to_xp):
 def made(tmp_path, backend_name):
     """Run MARKERS through its script on counts with clusters; returns the delta, the warnings and the folder of tables."""
 
-    def run(counts, labels, *options, name="markers"):
-        cases.store(tmp_path / "counts.store.h5ad", counts, "s")
+    def run(counts, labels, *options, name="markers", obs=None):
+        cases.store(tmp_path / "counts.store.h5ad", counts, "s", **(obs or {}))
         cells = pd.Index([f"c{i}" for i in range(counts.shape[0])])
         write_delta(tmp_path / "preprocess.h5ad", Delta("preprocess", pd.DataFrame({"size_factor": size_factors(counts)}, index=cells)))
         write_delta(tmp_path / "cluster.h5ad", Delta("cluster", pd.DataFrame({"leiden": pd.Categorical(labels)}, index=cells)))
@@ -279,6 +279,34 @@ def test_stage_twice_gives_the_same_bytes(made, tmp_path):
         assert (tmp_path / "a" / table).read_bytes() == (tmp_path / "b" / table).read_bytes()
 
 
+def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeypatch):
+    counts, labels, condition = cases.counts(60, 30), labelled(60, "012"), {"condition": ["sick", "well"] * 30}
+    for name, bytes_free in (("a", None), ("b", 8 * 4 * 200)):
+        if bytes_free:
+            monkeypatch.setattr(_clusters, "free_bytes", lambda backend, free=bytes_free: free)
+        made(counts, labels, "--marker-methods", "wilcoxon,t-test,logreg", name=name, obs=condition)
+    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == [f"{table}.{kind}" for table in ("markers_logreg", "markers_t-test", "markers_wilcoxon", "pseudobulk_counts",
+                                                     "pseudobulk_samples") for kind in ("csv", "parquet")]  # fmt: skip
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_stage_writes_parquet_and_sums_of_samples(made):
+    counts, labels = cases.counts(60, 30), labelled(60, "01")
+    _, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",
+                        obs={"donor": np.repeat(["d1", "d2", "d3"], 20), "condition": np.repeat(["x", "y", "x"], 20)})  # fmt: skip
+    table, parquet = pd.read_csv(tables / "markers_logreg.csv", dtype={"group": str}), pd.read_parquet(tables / "markers_logreg.parquet")
+    assert list(parquet) == module.TIDY and parquet["gene"].tolist() == table["gene"].tolist()
+    assert table["p_value"].isna().all() and table["pct_in"].notna().all() and set(table["group"]) == {"0"}
+    sums, samples = pd.read_csv(tables / "pseudobulk_counts.csv"), pd.read_parquet(tables / "pseudobulk_samples.parquet")
+    assert list(sums) == ["gene", *samples["name"]] and samples["condition"].tolist() == ["x", "x", "y", "y", "x", "x"]
+    cells = (np.repeat([1, 2, 3], 20) == 2) & (labels == "1")
+    np.testing.assert_array_equal(sums["d2_1"], np.asarray(counts[cells].sum(axis=0)).ravel())
+    assert samples["n_cells"].sum() == 60
+
+
 def test_stage_with_one_cluster(made):
     delta, warnings, tables = made(cases.counts(30, 20), ["0"] * 30)
     assert "one cluster" in warnings[0] and not delta.uns
@@ -294,7 +322,7 @@ def test_stage_leaves_out_clusters_of_one_cell(made):
 
 def test_stage_refuses(tmp_path):
     options = {"store": "x", "preprocess": "x", "cluster": "x", "output": tmp_path / "o", "tables": tmp_path}
-    with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from t-test"):
+    with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from logreg, t-test"):
         markers.run(**options, marker_methods=["anova"])
 
 
@@ -302,3 +330,56 @@ def test_no_array_of_the_device_is_left(to_xp):
     adata = cases.annotated(to_xp(normalised(30, 10)), g=labelled(30))
     rank_genes_groups(adata, "g", pts=True)
     assert all(backend.xp_of(frame.to_numpy()) is np for frame in (adata.uns["rank_genes_groups"]["pts"],))
+
+
+def test_blocks_of_cells_change_no_bit(to_xp):
+    """Row blocks of a store that does not fit the device: any cut gives the same bytes."""
+    x, labels = normalised(90, 40), labelled(90, "ab")
+    obs, genes = pd.DataFrame({"g": labels}), [f"g{i}" for i in range(40)]
+    for reference in ("rest", "b"):
+        whole = _group_moments.summarize_blocks(lambda: [to_xp(x)], obs, "g", genes, reference=reference)
+        for cuts in ([0, 1, 50, 90], list(range(0, 91, 7)) + [90]):
+            parts = [to_xp(x[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+            cut = _group_moments.summarize_blocks(lambda parts=parts: iter(parts), obs, "g", genes, reference=reference)
+            for name in ("table", "rank_sum", "ties", "scale", "scale_squares"):
+                np.testing.assert_array_equal(getattr(whole, name), getattr(cut, name))
+
+
+def test_sums_are_exact(to_xp):
+    """Sums and squares of values of very different size, against fractions."""
+    from fractions import Fraction
+
+    dense = (np.random.default_rng(0).normal(size=(40, 6)) * 10.0 ** np.arange(-6, 6, 2)).astype(np.float32)
+    labels = np.repeat(["a", "b"], 20)
+    moments = _group_moments.summarize(cases.annotated(to_xp(sp.csr_matrix(dense)), g=labels), "g", with_ranks=False)
+    for row, cells in enumerate((slice(0, 20), slice(20, 40))):
+        for gene in range(6):
+            values = [Fraction(float(value)) for value in dense[cells, gene]]
+            assert moments.own()[1][row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
+            assert moments.own()[2][row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
+
+
+def test_continuity_equals_scipy(to_xp):
+    from scipy.stats import mannwhitneyu
+
+    x, labels = normalised(60, 12), labelled(60, "ab")
+    adata = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(adata, "g", method="wilcoxon", tie_correct=True, continuity=True)
+    p, dense = by_gene(adata.uns["rank_genes_groups"], "pvals"), x.toarray().astype(float)
+    for gene in range(12):
+        a, b = dense[labels == "a", gene], dense[labels == "b", gene]
+        expected = min(1.0, mannwhitneyu(a, b, use_continuity=True, method="asymptotic").pvalue)
+        np.testing.assert_allclose(p.loc[f"g{gene}", "a"], expected, rtol=1e-12)
+
+
+def test_some_genes_by_mask(to_xp):
+    x, labels = normalised(60, 20), labelled(60)
+    adata, part = cases.annotated(to_xp(x), g=labels), cases.annotated(to_xp(x[:, 5:9]), g=labels)
+    adata.var["use"] = [5 <= i < 9 for i in range(20)]
+    part.var_names = [f"g{i}" for i in range(5, 9)]
+    for one in ((adata, {"mask_var": "use"}), (part, {})):
+        rank_genes_groups(one[0], "g", method="wilcoxon", **one[1])
+    for column in ("names", *COLUMNS):
+        assert adata.uns["rank_genes_groups"][column].tolist() == part.uns["rank_genes_groups"][column].tolist()
+    with pytest.raises(ValueError, match="a boolean for each of 20 genes"):
+        rank_genes_groups(adata, "g", mask_var=[1, 2])

@@ -136,7 +136,7 @@ def test_help_lists_every_parameter(checkout):
     status, printed = checkout.run("--help")
     assert status == 0
     assert schema_properties().keys() <= set(re.findall(r"^  --(\w+)", printed, re.MULTILINE))
-    assert ", none} [harmony]" in printed
+    assert "{harmony, combat, bbknn, none} [harmony]" in printed
 
 
 def schema_properties():

@@ -7,6 +7,7 @@ they have read their input.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -180,6 +181,15 @@ def peak_device_bytes() -> int:
     import cupy
 
     return cupy.get_default_memory_pool().total_bytes()
+
+
+def free_bytes(backend: str) -> int:
+    """Free memory of the device, its pool included; of the host for ``"cpu"``."""
+    if backend == "gpu":
+        import cupy
+
+        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def device_name(backend: str) -> str:

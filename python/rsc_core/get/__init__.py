@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = public(
         "aggregate": "_aggregate",
         "anndata_to_CPU": "_device",
         "anndata_to_GPU": "_device",
+        "pseudobulk": "_pseudobulk",
     },
 )

@@ -61,7 +61,7 @@ def aggregate(adata, by, func, *, axis=0, mask=None, dof=1, layer=None, obsm=Non
     else:
         x = data.matrix(adata, layer)
         x = x.T if over_genes else x
-    code, groups = _groups(table, [by] if isinstance(by, str) else list(by))
+    code, groups = group_table(table, [by] if isinstance(by, str) else list(by))
     if mask is not None:
         mask = np.asarray(table[mask] if isinstance(mask, str) else mask, dtype=bool)
         if mask.shape != code.shape:
@@ -72,7 +72,7 @@ def aggregate(adata, by, func, *, axis=0, mask=None, dof=1, layer=None, obsm=Non
     return result.T if over_genes else result
 
 
-def _groups(table, by) -> tuple[np.ndarray, pd.DataFrame]:
+def group_table(table, by) -> tuple[np.ndarray, pd.DataFrame]:
     """Number of the group of each row (-1: none), and the table of groups in the order of their categories."""
     missing = [key for key in by if key not in table]
     if missing:

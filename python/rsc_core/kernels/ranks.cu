@@ -1,4 +1,4 @@
-// A warp owns a cell where keys are made, a thread owns a gene where they are summed: no atomics, one order of addition.
+// A warp owns a cell where sums and keys are made, a thread owns a key where ranks are; all atomics are of integers.
 #include "device.cuh"
 typedef unsigned int u32;
 
@@ -7,109 +7,114 @@ __device__ __forceinline__ u64 ordered_bits(float value) {
     return bits ^ (bits >> 31 ? 0xFFFFFFFFu : 0x80000000u);
 }
 
-__device__ __forceinline__ double value_of(u64 key) {
-    const u32 bits = (u32)(key >> 16);
-    return __uint_as_float(bits ^ (bits >> 31 ? 0x80000000u : 0xFFFFFFFFu));
-}
-
 __device__ __forceinline__ bool is_positive(u64 key) { return key >> 47 & 1; }
 
 __device__ __forceinline__ i64 group_of(u64 key) { return (i64)(key & 0xFFFF); }
 
-__device__ __forceinline__ i64 first_key(const u64* keys, i64 n_keys, i64 gene) {
-    i64 low = 0, high = n_keys;
+__device__ __forceinline__ i64 tie_term(i64 t) {
+    const i64 pairs = t * (t - 1) / 2;
+    return pairs % 3 == 0 ? pairs / 3 * (t + 1) : pairs * ((t + 1) / 3);
+}
+
+__device__ __forceinline__ void add(i64* sum, i64 amount) { atomicAdd((u64*)sum, (u64)amount); }
+
+// The first of the keys from low on whose value (and group, where shift is 0) is not below the wanted one.
+__device__ __forceinline__ i64 lower_bound(const u64* keys, i64 low, i64 high, u64 wanted, int shift) {
     while (low < high) {
         const i64 middle = (low + high) / 2;
-        if ((i64)(keys[middle] >> 48) < gene) low = middle + 1;
+        if (keys[middle] >> shift < wanted) low = middle + 1;
         else high = middle;
     }
     return low;
 }
 
-__device__ __forceinline__ double cube(i64 count) {
-    const double t = (double)count;
-    return t * t * t - t;
-}
-
-__device__ __forceinline__ void add_tie(i64 at, i64 tie_at, i64 n_own, i64 below, i64 tied, i64 reference, i64* twice, double* tie) {
-    if (reference < 0) {
-        twice[at] += n_own * (2 * below + tied + 1);
-    } else {
-        twice[at] += n_own * (2 * below + tied);
-        tie[tie_at] += cube(n_own + tied) - cube(tied);
+extern "C" __global__ void largest(i64 n_items, const float* values, i64 n_values, float* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 piece = 4096, stop = (item + 1) * piece < n_values ? (item + 1) * piece : n_values;
+    float found = 0.0f;
+    for (i64 k = item * piece; k < stop; ++k) {
+        const float size = fabsf(values[k]);
+        if (!(size <= found)) {  // NaN stays
+            found = size;
+            if (isnan(size)) break;
+        }
     }
+    out[item] = found;
 }
 
-extern "C" __global__ void key_counts(i64 n_items, const i64* indptr, const int* indices, const float* values, i64 first_gene,
-                                      i64 last_gene, i64* count) {
-    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
-    const int lane = threadIdx.x % 32;
-    if (cell >= n_items) return;
-    i64 found = 0;
-    for (i64 k = indptr[cell] + lane; k < indptr[cell + 1]; k += 32)
-        found += first_gene <= indices[k] && indices[k] < last_gene && values[k] != 0;
-    for (int step = 16; step > 0; step /= 2) found += __shfl_down_sync(0xFFFFFFFFu, found, step);
-    if (lane == 0) count[cell] = found;
+extern "C" __global__ void group_sums(i64 n_items, const i64* indptr, const int* indices, const float* values, const i64* order,
+                                      const unsigned short* group, i64 n_parts, i64 n_genes, double scale, double scale_squares,
+                                      i64* table) {
+    const i64 item = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    if (item >= n_items) return;
+    const i64 cell = order[item];
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32) {
+        if (values[k] == 0) continue;
+        const double value = values[k], scaled = value * scale, square = value * value * scale_squares;
+        const double high = floor(scaled), high_square = floor(square);
+        i64* sums = table + ((i64)group[cell] * n_genes + indices[k]) * 5;
+        add(sums, 1);
+        add(sums + 1, (i64)high);
+        add(sums + 2, (i64)((scaled - high) * 4294967296.0));
+        add(sums + 3, (i64)high_square);
+        add(sums + 4, (i64)((square - high_square) * 4294967296.0));
+    }
 }
 
 extern "C" __global__ void fill_keys(i64 n_items, const i64* indptr, const int* indices, const float* values,
-                                     const unsigned short* group, i64 first_gene, i64 last_gene, const i64* offset, u64* keys) {
+                                     const unsigned short* group, i64 n_parts, i64 first_gene, i64 last_gene, i64 only, i64* cursor,
+                                     u64* keys) {
     const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
-    const int lane = threadIdx.x % 32;
-    if (cell >= n_items) return;
-    i64 to = offset[cell];
-    for (i64 start = indptr[cell]; start < indptr[cell + 1]; start += 32) {
-        const i64 k = start + lane;
-        const bool take = k < indptr[cell + 1] && first_gene <= indices[k] && indices[k] < last_gene && values[k] != 0;
-        const u32 takers = __ballot_sync(0xFFFFFFFFu, take);
-        if (take) {
-            const u64 gene = (u64)(indices[k] - first_gene);
-            keys[to + __popc(takers & ((1u << lane) - 1))] = gene << 48 | ordered_bits(values[k]) << 16 | (u64)group[cell];
-        }
-        to += __popc(takers);
+    if (cell >= n_items || (only >= 0 && group[cell] != only)) return;
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32) {
+        if (first_gene > indices[k] || indices[k] >= last_gene || values[k] == 0) continue;
+        const i64 gene = indices[k] - first_gene, to = (i64)atomicAdd((u64*)(cursor + gene), 1ULL);
+        keys[to] = (u64)gene << 48 | ordered_bits(values[k]) << 16 | (u64)group[cell];
     }
 }
 
-extern "C" __global__ void group_moments(i64 n_items, const u64* keys, i64 n_keys, i64 n_groups, i64* count, double* total,
-                                         double* squares) {
-    const i64 gene = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (gene >= n_items) return;
-    const i64 stop = first_key(keys, n_keys, gene + 1);
-    for (i64 k = first_key(keys, n_keys, gene); k < stop; ++k) {
-        const i64 at = gene * n_groups + group_of(keys[k]);
-        const double value = value_of(keys[k]);
-        count[at] += 1;
-        total[at] += value;
-        squares[at] += value * value;
+extern "C" __global__ void group_ranks(i64 n_items, const u64* keys, const i64* start, const u64* base, const i64* base_start,
+                                       i64 n_base, i64 n_genes, i64 n_groups, i64 reference, i64* twice, i64* tie) {
+    const i64 k = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (k >= n_items) return;
+    const u64 key = keys[k], value = key >> 16;
+    const i64 gene = (i64)(key >> 48), group = group_of(key), base_first = base_start[gene], base_stop = base_start[gene + 1];
+    const i64 zeros = n_base - (base_stop - base_first);
+    i64 low, high;
+    if (reference < 0) {  // base is keys: most values are alone
+        low = k == start[gene] || keys[k - 1] >> 16 != value ? k : lower_bound(base, base_first, k, value, 16);
+        high = k + 1 == start[gene + 1] || keys[k + 1] >> 16 != value ? k + 1 : lower_bound(base, k + 1, base_stop, value + 1, 16);
+        if (k == low) add(tie + gene * (n_groups + 1) + n_groups, tie_term(high - low));
+    } else {
+        low = lower_bound(base, base_first, base_stop, value, 16);
+        high = lower_bound(base, low, base_stop, value + 1, 16);
+    }
+    const i64 below = low - base_first + (is_positive(key) ? zeros : 0), tied = high - low;
+    add(twice + gene * n_groups + group, 2 * below + tied + (reference < 0 ? 1 : 0));
+    if (reference >= 0 && (k == start[gene] || keys[k - 1] != key)) {
+        const i64 stop = lower_bound(keys, k + 1, start[gene + 1], key + 1, 0);
+        add(tie + gene * (n_groups + 1) + group, tie_term(stop - k + tied) - tie_term(tied));
+        if (group == reference) add(tie + gene * (n_groups + 1) + n_groups, tie_term(tied));
     }
 }
 
-extern "C" __global__ void group_ranks(i64 n_items, const u64* keys, i64 n_keys, const i64* size, i64 n_groups, i64 reference,
-                                       const i64* count, i64* twice, double* tie) {
+extern "C" __global__ void zero_ranks(i64 n_items, const u64* base, const i64* base_start, i64 n_base, const i64* size,
+                                      const i64* count, i64 n_groups, i64 reference, i64* twice, i64* tie) {
     const i64 gene = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (gene >= n_items) return;
-    const i64 at = gene * n_groups, tie_at = gene * (n_groups + 1), stop = first_key(keys, n_keys, gene + 1);
-    i64 k = first_key(keys, n_keys, gene), below = 0;
-    bool zeros_left = true;
-    while (k < stop || zeros_left) {
-        i64 tied = 0;
-        if (zeros_left && (k == stop || is_positive(keys[k]))) {
-            zeros_left = false;
-            for (i64 group = 0; group < n_groups; ++group)
-                if (reference < 0 || group == reference) tied += size[group] - count[at + group];
-            for (i64 group = 0; group < n_groups; ++group)
-                add_tie(at + group, tie_at + group, size[group] - count[at + group], below, tied, reference, twice, tie);
-        } else {
-            i64 end = k;
-            for (; end < stop && keys[end] >> 16 == keys[k] >> 16; ++end)
-                if (reference < 0 || group_of(keys[end]) == reference) tied += 1;
-            while (k < end) {
-                const i64 start = k, group = group_of(keys[k]);
-                while (k < end && group_of(keys[k]) == group) ++k;
-                add_tie(at + group, tie_at + group, k - start, below, tied, reference, twice, tie);
-            }
-        }
-        tie[tie_at + n_groups] += cube(tied);
-        below += tied;
+    const i64 first = base_start[gene], stop = base_start[gene + 1], zeros = n_base - (stop - first);
+    i64 low = first, high = stop;
+    while (low < high) {
+        const i64 middle = (low + high) / 2;
+        if (is_positive(base[middle])) high = middle;
+        else low = middle + 1;
+    }
+    i64* ties = tie + gene * (n_groups + 1);
+    ties[n_groups] += tie_term(zeros);
+    for (i64 group = 0; group < n_groups; ++group) {
+        const i64 own = size[group] - count[group * n_items + gene];
+        twice[gene * n_groups + group] += own * (2 * (low - first) + zeros + (reference < 0 ? 1 : 0));
+        if (reference >= 0) ties[group] += tie_term(own + zeros) - tie_term(zeros);
     }
 }

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = public(
     {
         "bbknn": "_bbknn",
         "calculate_qc_metrics": "_qc",
+        "combat": "_combat",
         "filter_cells": "_filter",
         "filter_genes": "_filter",
         "filter_highly_variable": "_filter",

@@ -7,12 +7,15 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from rsc_core import backend, data, rng
+from rsc_core import backend, data
+from rsc_core.pp._harmony_clusters import Clusters, unit_rows
+from rsc_core.pp._harmony_ridge import Ridge
 
-KMEANS_CELLS = 5_000  # cells that the first centroids are sought among; the result depends on it
-KMEANS_STARTS = 10  # of one start, one seed in two ends in another optimum
-KMEANS_ROUNDS = 10  # more change no answer: the soft clustering goes on from here
-WINDOW = 3  # rounds of clustering that are compared with the three before
+FLOAT32_SIGMA = 0.05  # exp(-4 / sigma) is above the least float32
+FLAVORS = {
+    "harmony1": {"lamb": 1.0, "max_iter_kmeans": 20, "epsilon_cluster": 1e-5, "epsilon_harmony": 1e-4, "batch_prop_cutoff": 0.0},
+    "harmony2": {"lamb": None, "max_iter_kmeans": 4, "epsilon_cluster": 1e-3, "epsilon_harmony": 1e-2, "batch_prop_cutoff": 1e-5},
+}
 
 
 def harmony_integrate(
@@ -21,51 +24,65 @@ def harmony_integrate(
     *,
     basis="X_pca",
     adjusted_basis="X_pca_harmony",
+    flavor="harmony2",
     theta=2.0,
     sigma=0.1,
-    lamb=1.0,
+    lamb=None,
+    alpha=0.2,
     tau=0.0,
     n_clusters=None,
     max_iter_harmony=10,
-    max_iter_kmeans=20,
+    max_iter_kmeans=None,
     block_size=0.05,
-    epsilon_cluster=1e-5,
-    epsilon_harmony=1e-4,
+    epsilon_cluster=None,
+    epsilon_harmony=None,
+    batch_prop_cutoff=None,
     random_state=0,
 ):
     """Move the batches onto each other: Harmony (Korsunsky et al. 2019, doi:10.1038/s41592-019-0619-0).
 
-    Cells, scaled to length one, are clustered softly. R_ik minimises, over centroids Y and R,
-    sum R_ik 2 (1 - z_i . y_k) + sigma sum R_ik log R_ik + sigma sum theta_b O_bk log((O_bk + 1) / (E_bk + 1)),
-    with O the observed and E the expected number of cells of batch b in cluster k: clusters that hold all batches in
-    their shares are cheap. Then in each cluster a ridge regression on the batch (penalty ``lamb``, none on the
+    Cells, scaled to length one, are clustered softly: R_ik is proportional to exp(-2 (1 - z_i . y_k) / sigma) times the sum
+    over the keys of (expected / observed cells of the cell's batch in cluster k)^theta, so that clusters which hold all
+    batches in their shares are cheap. Then in each cluster a ridge regression on the batches (penalty ``lamb``, none on the
     intercept) gives the shift of each batch, which is taken off in proportion to R. Both repeat until the objective
     changes by less than ``epsilon_harmony`` of itself.
+
+    harmony1, as published: the ratio is (E + 1) / (O + 1), centroids follow R in each round, one ``lamb`` for all.
+    harmony2, as harmonypy 2.1 by default: the ratio is (2 E + 1) / (O + E + 1), which stays above 0 and below 2; centroids are the
+    intercepts of the regressions; R starts anew after each correction; ``lamb`` is ``alpha`` E; batches that have next to
+    no cells in a cluster are left out of its regression.
 
     Parameters
     ----------
     adata
         With ``obsm[basis]`` (cells, dimensions) on the backend that is to do the work.
     key
-        Column of obs with the batch.
+        Column of obs with the batch, or several: each has its own shifts, which add up.
     basis, adjusted_basis
         Keys of obsm: what is read, what is written.
+    flavor
+        ``"harmony2"`` or ``"harmony1"``; what follows is by default the flavour's.
     theta
-        Strength of mixing; 0: none.
+        Strength of mixing; 0: none. One number, one for each key, or one for each batch (the batches of the first key in
+        sorted order, then those of the next).
     sigma
-        Softness of the clustering, at least 0.01.
+        Softness of the clustering, at least 0.01; one number, or one for each cluster.
     lamb
-        Ridge penalty, above 0; large values correct less.
+        Ridge penalty, above 0, given like ``theta``; large values correct less. None: 1 for harmony1, ``alpha`` E for harmony2.
+    alpha
+        See ``lamb``.
     tau
         Cells a cluster below which a batch is mixed less: theta_b = theta (1 - exp(-(N_b / (K tau))^2)); 0: off.
     n_clusters
         By default cells / 30, at least 1 and at most 100.
     max_iter_harmony, max_iter_kmeans
-        At most that many corrections, and rounds of clustering before each.
+        At most that many corrections, and rounds of clustering before each (20; harmony2: 4).
     block_size
         Share of the cells whose clusters are chosen before O and E are brought up to date; at least one cell.
     epsilon_cluster, epsilon_harmony
-        Relative change of the objective below which clustering and corrections stop.
+        Relative change of the objective below which clustering (1e-5; harmony2: 1e-3) and corrections stop (1e-4; 1e-2).
+    batch_prop_cutoff
+        Share of a batch in a cluster up to which the batch is left out of the cluster's regression (0; harmony2: 1e-5).
     random_state
         Seed of the first centroids and of the order of the cells.
 
@@ -73,7 +90,8 @@ def harmony_integrate(
     -------
     None. Sets ``obsm[adjusted_basis]``, of the dtype and backend of the basis, and ``uns['harmony']``: parameters,
     number of corrections, whether it converged, objective after each correction.
-    With one batch the basis is returned unchanged, and ``uns['harmony']['skipped']`` says so.
+    A key with one batch is passed over; without other keys the basis is returned unchanged, and
+    ``uns['harmony']['skipped']`` says so. Any number of cells from one on, and batches of one cell, have an answer.
 
     Raises
     ------
@@ -84,38 +102,76 @@ def harmony_integrate(
 
     Notes
     -----
-    float64 throughout; sums over cells are matrix products of fixed shapes, on the CPU by one thread, so that the same
-    input gives the same bits on any number of cores. CPU and GPU agree within the tolerance of the test.
-    harmonypy 2.1 set to the original stop rules and penalty: correlation above 0.99 for every component.
+    In the type of the basis (float64 for a sigma below 0.05); counts of cells and the regressions in float64. Sums over cells are
+    matrix products of fixed shapes, on the CPU by one thread each, so that the same input gives the same bits on any number
+    of cores. CPU and GPU agree within the tolerance of the test.
+    harmonypy 2.1 with its defaults (harmony2), or set to the original stop rules and penalty (harmony1): correlation
+    above 0.99 for every component.
     """
     if basis not in adata.obsm:
         raise KeyError(f"there is no obsm[{basis!r}]; obsm has {sorted(adata.obsm)}")
-    if sigma < 0.01 or lamb <= 0 or not 0 < block_size <= 1:
-        raise ValueError(f"sigma={sigma} must be at least 0.01, lamb={lamb} above 0, block_size={block_size} in (0, 1]")
+    if flavor not in FLAVORS:
+        raise ValueError(f"flavor is {flavor!r}; it must be one of {', '.join(FLAVORS)}")
+    given = {"lamb": lamb, "max_iter_kmeans": max_iter_kmeans, "epsilon_cluster": epsilon_cluster}
+    given |= {"epsilon_harmony": epsilon_harmony, "batch_prop_cutoff": batch_prop_cutoff}
+    chosen = {name: FLAVORS[flavor][name] if value is None else value for name, value in given.items()}
     z = adata.obsm[basis]
-    batch = batch_codes(adata.obs, key)
+    keys = [key] if isinstance(key, str) else list(key)
+    codes = [batch_codes(adata.obs, name) for name in keys]
     data.check_finite(z, f"obsm[{basis!r}]")
-    params = {"key": key, "basis": basis, "theta": theta, "sigma": sigma, "lamb": lamb, "tau": tau, "random_state": random_state}
-    if batch.max() == 0:
+    params = {"key": keys[0] if len(keys) == 1 else keys, "basis": basis, "flavor": flavor, "theta": theta, "sigma": sigma, "alpha": alpha}
+    params |= {"tau": tau, "block_size": block_size, "random_state": random_state} | chosen
+    params["lamb"] = "estimated" if params["lamb"] is None else params["lamb"]
+    n_levels = [int(code.max()) + 1 for code in codes]
+    if max(n_levels) == 1:
         adata.obsm[adjusted_basis] = z.copy()
-        adata.uns["harmony"] = {"params": params, "skipped": f"obs[{key!r}] has one batch"}
+        adata.uns["harmony"] = {"params": params, "skipped": f"obs[{params['key']!r}] has one batch"}
         return
+    n_clusters = n_clusters or int(np.clip(round(len(z) / 30), 1, 100))
     settings = Settings(
-        theta, sigma, lamb, tau, n_clusters or int(np.clip(round(len(batch) / 30), 1, 100)),
-        max_iter_harmony, max_iter_kmeans, block_size, epsilon_cluster, epsilon_harmony, random_state,
+        flavor,
+        per_batch(theta, n_levels, "theta"),
+        np.broadcast_to(np.asarray(sigma, dtype=np.float64), n_clusters) if np.size(sigma) in (1, n_clusters) else np.zeros(0),
+        None if chosen["lamb"] is None else per_batch(chosen["lamb"], n_levels, "lamb"),
+        alpha,
+        tau,
+        n_clusters,
+        max_iter_harmony,
+        chosen["max_iter_kmeans"],
+        block_size,
+        chosen["epsilon_cluster"],
+        chosen["epsilon_harmony"],
+        chosen["batch_prop_cutoff"],
+        random_state,
     )
+    settings.check()
+    kept = [number for number, n in enumerate(n_levels) if n > 1]
+    settings = settings.of_keys(kept, n_levels)
     from threadpoolctl import threadpool_limits
 
     # The products of a block are small: a second thread gains a fifth, and waits for ever where another task has its core.
     with threadpool_limits(1):
-        corrected, objective, converged = harmony(z, batch, settings)
+        corrected, objective, converged = harmony(z, np.stack([codes[number] for number in kept]), settings)
     adata.obsm[adjusted_basis] = corrected.astype(z.dtype)
     adata.uns["harmony"] = {
-        "params": params | {"n_clusters": settings.n_clusters},
+        "params": params | {"n_clusters": n_clusters},
         "n_corrections": len(objective) - 1,
         "converged": converged,
         "objective": np.array(objective),
     }
+
+
+def per_batch(value, n_levels, name: str) -> np.ndarray:
+    """One number, one for each key or one for each batch as one for each batch, float64."""
+    value = np.asarray(value, dtype=np.float64).ravel()
+    total = sum(n_levels)
+    if value.size == 1:
+        return np.repeat(value, total)
+    if value.size == len(n_levels):
+        return np.repeat(value, n_levels)
+    if value.size == total:
+        return value
+    raise ValueError(f"{name} has {value.size} values; it must be one number, {len(n_levels)} (keys) or {total} (batches)")
 
 
 def batch_codes(obs: pd.DataFrame, key: str) -> np.ndarray:
@@ -131,11 +187,13 @@ def batch_codes(obs: pd.DataFrame, key: str) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The parameters of :func:`harmony_integrate` that its mathematics needs."""
+    """The parameters of :func:`harmony_integrate` that its mathematics needs; ``theta`` and ``lamb`` (batches,)."""
 
-    theta: float
-    sigma: float
-    lamb: float
+    flavor: str
+    theta: np.ndarray
+    sigma: np.ndarray
+    lamb: np.ndarray | None
+    alpha: float
     tau: float
     n_clusters: int
     max_iter_harmony: int
@@ -143,35 +201,71 @@ class Settings:
     block_size: float
     epsilon_cluster: float
     epsilon_harmony: float
+    batch_prop_cutoff: float
     random_state: int
 
+    def check(self) -> None:
+        """Raise ValueError for a parameter out of range."""
+        if not self.sigma.size or not (self.sigma >= 0.01).all():
+            raise ValueError(
+                f"sigma={self.sigma.tolist()} must be at least 0.01: one number, or one for each of {self.n_clusters} clusters"
+            )
+        if not 0 < self.block_size <= 1:
+            raise ValueError(f"block_size={self.block_size} must be above 0 and at most 1")
+        if self.lamb is None and not self.alpha > 0:
+            raise ValueError(f"alpha={self.alpha} must be above 0")
+        if self.lamb is not None and not (self.lamb > 0).all():
+            raise ValueError(f"lamb={self.lamb.tolist()} must be above 0")
+        if not (self.theta >= 0).all() or self.tau < 0 or self.batch_prop_cutoff < 0:
+            raise ValueError(
+                f"theta={self.theta.tolist()}, tau={self.tau}, batch_prop_cutoff={self.batch_prop_cutoff}: none may be below 0"
+            )
+        if min(self.max_iter_harmony, self.max_iter_kmeans, self.n_clusters) < 1:
+            raise ValueError(
+                f"max_iter_harmony={self.max_iter_harmony}, max_iter_kmeans={self.max_iter_kmeans}, "
+                f"n_clusters={self.n_clusters}: each must be at least 1"
+            )
 
-def harmony(z, batch: np.ndarray, settings: Settings):
+    def of_keys(self, kept, n_levels):
+        """The settings for some of the keys."""
+        mask = np.concatenate([np.full(n, number in kept) for number, n in enumerate(n_levels)])
+        return dataclasses.replace(self, theta=self.theta[mask], lamb=None if self.lamb is None else self.lamb[mask])
+
+
+def harmony(z, codes: np.ndarray, settings: Settings):
     """Harmony on arrays.
 
     Parameters
     ----------
     z
         (cells, dimensions).
-    batch
-        int64 (cells,) of the host, every batch from 0 on present.
+    codes
+        int64 (keys, cells) of the host: the batch of each cell by each key, every batch from 0 on present.
 
     Returns
     -------
-    corrected : float64 (cells, dimensions)
+    corrected : (cells, dimensions), float32 where z is and sigma is at least 0.05, else float64
     objective : list of float, before the first and after each correction's clustering
     converged : bool
     """
     xp = backend.xp_of(z)
-    order = np.argsort(batch, kind="stable")  # by batch, so that a batch is a slice
-    sizes = np.bincount(batch)
-    z = z[xp.asarray(order)].astype(xp.float64)
-    clusters = _Clusters(unit_rows(z), sizes, settings)
+    order = np.lexsort(codes[::-1])  # by combination of batches, so that a combination is a slice
+    levels, first = np.unique(codes[:, order], axis=1, return_index=True)
+    sizes = np.diff(np.append(first, codes.shape[1]))
+    offset = np.concatenate([[0], np.cumsum(codes.max(axis=1) + 1)])
+    member = np.zeros((offset[-1], len(sizes)))
+    member[(levels + offset[:-1, None]).ravel(), np.tile(np.arange(len(sizes)), len(codes))] = 1
+    wide = z.dtype == np.float64 or settings.sigma.min() < FLOAT32_SIGMA
+    z = z[xp.asarray(order)].astype(np.float64 if wide else np.float32)
+    clusters = Clusters(unit_rows(z), sizes, member, settings)
+    ridge = Ridge(sizes, member, settings)
     corrected, converged = z, False
-    for _ in range(settings.max_iter_harmony):
-        clusters.fit()
-        corrected = _correct(z, clusters.r, sizes, settings.lamb)
+    for number in range(settings.max_iter_harmony):
+        clusters.fit(anew=number > 0)
+        corrected, intercepts = ridge.correct(z, clusters.r, backend.to_host(clusters.centroids))
         clusters.z = unit_rows(corrected)
+        if settings.flavor == "harmony2":
+            clusters.centroids = unit_rows(xp.asarray(intercepts, dtype=z.dtype))
         before, now = clusters.objective[-2:]
         if (before - now) < settings.epsilon_harmony * abs(before):
             converged = True
@@ -179,146 +273,3 @@ def harmony(z, batch: np.ndarray, settings: Settings):
     result = xp.empty_like(corrected)
     result[xp.asarray(order)] = corrected
     return result, clusters.objective, converged
-
-
-def unit_rows(z):
-    """Rows at length one; a row of zeros stays."""
-    xp = backend.xp_of(z)
-    length = xp.sqrt((z * z) @ xp.ones(z.shape[1]))
-    return z / xp.maximum(length, np.finfo(np.float64).tiny)[:, None]
-
-
-def _inner(a, b):
-    """Sum of the products of two matrices of one shape, as BLAS does it: no other reduction is compiled."""
-    return a.ravel() @ b.ravel()
-
-
-class _Clusters:
-    """The soft clusters: R, the centroids, and how many cells of each batch are in each cluster.
-
-    Parameters
-    ----------
-    z
-        (cells, dimensions), rows of length one, sorted by batch. Replaced by the caller after each correction.
-    sizes
-        Cells of each batch.
-    """
-
-    def __init__(self, z, sizes, settings):
-        xp = backend.xp_of(z)
-        self.z, self.settings, self.n_rounds = z, settings, 0
-        self.share = xp.asarray(sizes / sizes.sum())[:, None]
-        theta = np.full(len(sizes), float(settings.theta))
-        if settings.tau > 0:
-            theta *= 1 - np.exp(-((sizes / (settings.n_clusters * settings.tau)) ** 2))
-        self.theta = xp.asarray(theta)[:, None]
-        self.member = xp.asarray(np.repeat(np.eye(len(sizes)), sizes, axis=0))
-        self.r = xp.zeros((len(z), settings.n_clusters))
-        self.observed = xp.zeros((len(sizes), settings.n_clusters))
-        block = max(1, int(len(z) * settings.block_size))
-        self.work = [xp.empty((block, settings.n_clusters)) for _ in range(4)]  # new memory for each block costs more than the sums
-        centroids = first_centroids(z, settings.n_clusters, settings.random_state)
-        self.objective = [self._round(centroids, first=True)]
-
-    def fit(self):
-        """Rounds of clustering until the objective settles; the last objective is kept."""
-        history = []
-        for _ in range(self.settings.max_iter_kmeans):
-            history.append(self._round(unit_rows(self.r.T @ self.z)))
-            if len(history) > WINDOW + 1:
-                before, now = sum(history[-WINDOW - 1 : -1]), sum(history[-WINDOW:])
-                if (before - now) < self.settings.epsilon_cluster * abs(before):
-                    break
-        self.objective.append(history[-1])
-
-    def _round(self, centroids, first=False):
-        """Choose R block by block, in random order, for these centroids; returns the objective.
-
-        In the first round there is no R to take out and no count of batches to heed.
-        """
-        xp, s = backend.xp_of(self.z), self.settings
-        n_cells, n_clusters = self.r.shape
-        order = rng.permutation(s.random_state, "harmony", n_cells, self.n_rounds, xp)
-        ones, similarity, entropy = xp.ones(n_clusters), 0.0, 0.0
-        for start in range(0, n_cells, len(self.work[0])):
-            rows = order[start : start + len(self.work[0])]
-            close, energy, r, penalty = (work[: len(rows)] for work in self.work)
-            member = self.member[rows]
-            xp.matmul(self.z[rows], centroids.T, out=close)
-            xp.subtract(close, 1, out=energy)
-            energy *= 2 / s.sigma
-            if not first:
-                self.observed -= member.T @ self.r[rows]
-                energy += xp.matmul(member, self._penalty(), out=penalty)
-            xp.exp(energy, out=r)
-            total = r @ ones
-            r /= total[:, None]
-            self.r[rows] = r
-            self.observed += member.T @ r
-            similarity = similarity + _inner(r, close)
-            entropy = entropy + _inner(r, energy) - xp.log(total) @ xp.ones(len(rows))
-        self.n_rounds += 1
-        mixing = _inner(self.observed, -self._penalty())
-        return float(2 * (n_cells - similarity) + s.sigma * (entropy + mixing))
-
-    def _penalty(self):
-        """theta_b log((E_bk + 1) / (O_bk + 1)): above 0 where a batch is rarer in a cluster than expected."""
-        xp = backend.xp_of(self.observed)
-        expected = self.share * (xp.ones(len(self.observed)) @ self.observed)
-        return self.theta * xp.log((expected + 1) / (self.observed + 1))
-
-
-def first_centroids(z, n_clusters: int, seed: int):
-    """Centroids of length one: the best of ``KMEANS_STARTS`` runs of k-means, on at most ``KMEANS_CELLS`` cells.
-
-    On the host for both backends: it is small, and where it starts decides in which optimum Harmony ends.
-    """
-    xp = backend.xp_of(z)
-    if len(z) > KMEANS_CELLS:
-        z = z[xp.asarray(np.sort(rng.permutation(seed, "sample", len(z), 0)[:KMEANS_CELLS]))]
-    z = backend.to_host(z)
-    draws = rng.uniform(seed, "kmeans", np.arange(KMEANS_STARTS * n_clusters)).reshape(KMEANS_STARTS, n_clusters)
-    runs = [_kmeans(z, draw) for draw in draws]
-    return xp.asarray(max(runs, key=lambda run: run[1])[0])
-
-
-def _kmeans(z: np.ndarray, draws: np.ndarray):
-    """k-means on the sphere, started by k-means++ (Arthur & Vassilvitskii 2007): centroids, and the sum of z . y."""
-    centroids, gap = np.empty((len(draws), z.shape[1])), np.ones(len(z))
-    for k, draw in enumerate(draws):
-        reach = np.cumsum(gap)
-        centroids[k] = z[min(np.searchsorted(reach, reach[-1] * draw, side="right"), len(z) - 1)]
-        to_new = np.maximum(2 - 2 * (z @ centroids[k]), 0)
-        gap = np.minimum(gap, to_new) if k else to_new
-    labels = None
-    for _ in range(KMEANS_ROUNDS):
-        close, previous = z @ centroids.T, labels
-        labels = close.argmax(axis=1)
-        closeness = float(close[np.arange(len(z)), labels].sum())
-        if previous is not None and (previous == labels).all():
-            break
-        member = (labels[:, None] == np.arange(len(draws))).astype(np.float64)
-        filled = member.any(axis=0)[:, None]
-        centroids = np.where(filled, unit_rows(member.T @ z), centroids)
-    return centroids, closeness
-
-
-def _correct(z, r, sizes, lamb):
-    """Take off each cell the shift of its batch, cluster by cluster in proportion to R.
-
-    In cluster k, the ridge regression of z on [1, batch] with weights R and penalty lamb on the batches solves
-    O_bk (a_k + w_bk) + lamb w_bk = S_bk with S_bk the weighted sum of the batch's cells, and sum_b w_bk lamb = 0; hence
-    a_k = (sum_b S_bk / (O_bk + lamb)) / (sum_b O_bk / (O_bk + lamb)), w_bk = (S_bk - O_bk a_k) / (O_bk + lamb).
-    """
-    xp = backend.xp_of(z)
-    stops = np.cumsum(sizes)
-    batches = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
-    weight = [(xp.ones(b.stop - b.start) @ r[b])[:, None] for b in batches]
-    total = [r[b].T @ z[b] for b in batches]
-    intercept = sum(t / (w + lamb) for t, w in zip(total, weight, strict=True))
-    scale = sum(w / (w + lamb) for w in weight)
-    intercept = intercept / xp.maximum(scale, np.finfo(np.float64).tiny)
-    corrected = xp.empty_like(z)
-    for b, t, w in zip(batches, total, weight, strict=True):
-        corrected[b] = z[b] - r[b] @ ((t - w * intercept) / (w + lamb))
-    return corrected

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rsc_core import data
+from rsc_core.backend import free_bytes, to_device
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import replaced
 from rsc_core.io.store import CountsStore
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages._inputs import check_same_cells
+
+BYTES_OF_A_VALUE = 8  # of a CSR matrix: float32 and int32
 
 
 def read_clusters(store, preprocess, cluster, groupby, backend):
@@ -31,23 +35,62 @@ def read_clusters(store, preprocess, cluster, groupby, backend):
     -------
     AnnData with X: CSR float32, and ``obs[groupby]``.
     """
-    adata = data.load(CountsStore(store), backend)
-    normalised, clusters = read_delta(preprocess), read_delta(cluster)
-    for delta, path in ((normalised, preprocess), (clusters, cluster)):
-        check_same_cells(adata.obs_names, delta.obs.index, Path(path).name)
-    labels = clusters.obs if groupby in clusters.obs else adata.obs
-    if groupby not in labels:
-        raise InvalidInput(
-            f"groupby {groupby!r}: no such column; there are {', '.join([*clusters.obs, *adata.obs])}.",
-            "Name one of these.",
-        )
-    adata.X = lognorm(adata.X, normalised.obs["size_factor"].to_numpy())
-    adata.obs = pd.DataFrame({groupby: pd.Categorical(labels[groupby])}, index=adata.obs_names)
+    counts, obs, factor = read_labels(store, preprocess, cluster, groupby)
+    adata = data.load(counts, backend)
+    adata.X = lognorm(adata.X, factor)
+    adata.obs = obs[[groupby]]
     return adata
 
 
-def write_table(folder, name: str, table: pd.DataFrame) -> None:
-    """Write a table as csv; numbers are as short as reading them back unchanged allows."""
+def read_labels(store, preprocess, cluster, groupby):
+    """The counts store opened, its obs with the clusters as categories, and the size factors; parameters as :func:`read_clusters`."""
+    counts, normalised, clusters = CountsStore(store), read_delta(preprocess), read_delta(cluster)
+    obs = counts.obs
+    for delta, path in ((normalised, preprocess), (clusters, cluster)):
+        check_same_cells(obs.index, delta.obs.index, Path(path).name)
+    labels = clusters.obs if groupby in clusters.obs else obs
+    if groupby not in labels:
+        raise InvalidInput(
+            f"groupby {groupby!r}: no such column; there are {', '.join([*clusters.obs, *obs])}.",
+            "Name one of these.",
+        )
+    return counts, obs.assign(**{groupby: pd.Categorical(labels[groupby])}), normalised.obs["size_factor"].to_numpy()
+
+
+def row_blocks(counts, backend: str, factor=None, max_nnz: int = 0):
+    """A function that returns the cells block by block on the backend, CSR float32: counts, or log-normalised.
+
+    Parameters
+    ----------
+    counts
+        Opened counts store.
+    factor
+        Size factors (cells,); None: counts.
+    max_nnz
+        Values of a block; 0: as many as a quarter of the free memory of the device holds, at most 2^31 - 1.
+
+    Returns
+    -------
+    Function without arguments. Where all cells are one block, it returns a list of it, the same each time; else a generator, which
+    copies and normalises each block anew.
+    """
+    max_nnz = min(max_nnz or free_bytes(backend) // 4 // BYTES_OF_A_VALUE, (1 << 31) - 1)
+
+    def moved(part, start, stop):
+        x = to_device(part.astype(np.float32), backend)
+        return x if factor is None else lognorm(x, factor[start:stop])
+
+    if counts.indptr[-1] <= max_nnz:
+        whole = [moved(counts.counts(), 0, counts.shape[0])]
+        return lambda: whole
+    return lambda: (moved(part, start, stop) for start, stop, part in counts.blocks(max_nnz))
+
+
+def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -> None:
+    """Write a table as csv (numbers are as short as reading them back unchanged allows), and as parquet, too."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with replaced(Path(folder) / f"{name}.csv") as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
+    if parquet:
+        with replaced(Path(folder) / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False, engine="pyarrow")

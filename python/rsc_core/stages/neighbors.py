@@ -15,7 +15,7 @@ from rsc_core.pp._neighbors import neighbors
 from rsc_core.stages._inputs import check_same_cells
 from rsc_core.stages._task import Task
 
-REPRESENTATIONS = ("X_pca_harmony", "X_pca")  # the first that a delta has is used
+REPRESENTATIONS = ("X_pca_harmony", "X_pca_combat", "X_pca")  # the first that a delta has is used
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     Parameters
     ----------
     representation
-        Delta with ``X_pca_harmony`` or ``X_pca``; the first is preferred.
+        Delta with ``X_pca_harmony``, ``X_pca_combat`` or ``X_pca``; the first is preferred.
     output
         Delta with ``obsp`` distances and connectivities, and ``uns['neighbors']``.
     store

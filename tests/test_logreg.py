@@ -1,0 +1,80 @@
+"""Multinomial regression against scikit-learn, and as a method of rank_genes_groups."""
+
+import cases
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsc_core.pp._normalize import lognorm, size_factors
+from rsc_core.tl import rank_genes_groups
+from rsc_core.tl._logreg import fit
+
+
+def expression(n_cells=240, n_genes=60, n_types=3, seed=0):
+    """Log-normalised cells, and types of which some are wrong: the groups cannot be told apart without error."""
+    counts = cases.counts(n_cells, n_genes, n_types=n_types, seed=seed)
+    label = np.arange(n_cells) % n_types
+    label[::7] = np.random.default_rng(seed).integers(0, n_types, len(label[::7]))
+    return lognorm(counts, size_factors(counts)), label.astype(np.int64)
+
+
+def sklearn_fit(x, label, C=1.0):
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=C, tol=1e-8, max_iter=20_000).fit(x.toarray().astype(np.float64), label)
+
+
+@pytest.mark.parametrize(("n_types", "C"), [(3, 1.0), (3, 0.05), (33, 1.0)])  # fewer classes than a warp has lanes, and more
+def test_coefficients_equal_sklearn(to_xp, n_types, C):
+    """1e-3: the gradient's norm, at most 1e-3 here, times C bounds the distance to the optimum."""
+    x, label = expression(n_types=n_types)
+    ours, theirs = fit(lambda: [to_xp(x)], label, 60, C=C), sklearn_fit(x, label, C)
+    assert ours.converged and ours.gradient_norm <= 1e-3
+    np.testing.assert_allclose(ours.coef, theirs.coef_, atol=1e-3)
+    np.testing.assert_allclose(ours.intercept - ours.intercept.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=0.01)
+
+
+def test_blocks_of_cells_change_no_bit(to_xp):
+    x, label = expression()
+    whole = fit(lambda: [to_xp(x)], label, 60)
+    cut = fit(lambda: (to_xp(x[a:b]) for a, b in ((0, 1), (1, 100), (100, 240))), label, 60)
+    np.testing.assert_array_equal(whole.coef, cut.coef)
+    assert whole.n_iter == cut.n_iter
+
+
+def test_as_a_method_equals_scanpy(to_xp):
+    """scanpy with a tight tolerance; cells of other groups and without a label are left out by both."""
+    import scanpy as sc
+
+    x, label = expression(n_types=4)
+    names = pd.Categorical(np.where(np.arange(240) % 11 == 0, None, np.array(list("abcd"), dtype=object)[label]))
+    ours, theirs = cases.annotated(to_xp(x), g=names), cases.annotated(x.astype(np.float64), g=names)
+    rank_genes_groups(ours, "g", method="logreg", groups=["a", "c", "d"], C=0.5)
+    sc.tl.rank_genes_groups(theirs, "g", method="logreg", groups=["a", "c", "d"], use_raw=False, C=0.5, tol=1e-8, max_iter=10_000)
+    ours, theirs = ours.uns["rank_genes_groups"], theirs.uns["rank_genes_groups"]
+    assert list(ours) == list(theirs)
+    for group in "acd":
+        a, b = (pd.Series(result["scores"][group], index=result["names"][group]).sort_index() for result in (ours, theirs))
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    assert ours["params"]["gradient_norm"] <= 1e-3
+
+
+def test_two_groups_have_one_field_that_tells_the_first_from_the_second(to_xp):
+    x, label = expression(n_types=2)
+    adata = cases.annotated(to_xp(x), g=pd.Categorical(np.array(["a", "b"])[label]))
+    rank_genes_groups(adata, "g", method="logreg", pts=True)
+    result = adata.uns["rank_genes_groups"]
+    assert result["names"].dtype.names == ("a",) and set(result) == {"params", "names", "scores", "pts", "pts_rest"}
+    score = pd.Series(result["scores"]["a"], index=result["names"]["a"])
+    np.testing.assert_allclose(score[adata.var_names], -sklearn_fit(x, label).coef_[0], atol=1e-3)
+
+
+def test_what_cannot_be_fitted(to_xp):
+    x, label = expression()
+    adata = cases.annotated(to_xp(x), g=pd.Categorical(np.array(list("abc"))[label]))
+    with pytest.warns(UserWarning, match="stopped after 2 steps with a gradient of norm"):
+        rank_genes_groups(adata, "g", method="logreg", max_iter=2)
+    with pytest.raises(ValueError, match="there is one, name two"):
+        rank_genes_groups(adata, "g", method="logreg", groups=["a"])
+    with pytest.raises(TypeError, match="t-test takes no C"):
+        rank_genes_groups(adata, "g", method="t-test", C=1.0)
