@@ -83,7 +83,7 @@ def scrublet(
         kept = totals(part, 1, expressed=True) >= 3
         rows, observed = rows[kept], select_genes(some_rows(part, np.flatnonzero(kept)), genes)
         if rows.size < MIN_CELLS or genes.size < 2:
-            warnings.warn(f"batch {name!r} is not scored: {rows.size} cells, {genes.size} highly variable genes", stacklevel=2)
+            warnings.warn(f"batch {str(name)!r} is not scored: {rows.size} cells, {genes.size} highly variable genes", stacklevel=2)
             continue
         first, second = pairs(random_state, rows.size, round(sim_doublet_ratio * rows.size))
         simulated = some_rows(observed, first) + some_rows(observed, second)
