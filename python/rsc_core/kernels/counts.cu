@@ -119,12 +119,6 @@ extern "C" __global__ void dense_rows(i64 n_items, i64 first, const i64* indptr,
         out[item * n_columns + indices[k]] = values[k];
 }
 
-extern "C" __global__ void rows_of_entries(i64 n_items, const i64* indptr, int* row) {
-    const i64 item = warp_item();
-    if (item >= n_items) return;
-    for (i64 k = indptr[item] + threadIdx.x % 32; k < indptr[item + 1]; k += 32) row[k] = (int)item;
-}
-
 // One block owns one gene's row of the matrix and adds cell after cell, so that the order is that of the CPU; its threads take
 // the cell's other genes, which are distinct, and wait for each other between cells.
 extern "C" __global__ void gram_rows(i64 n_items, const i64* starts, const i64* entry, const int* row, const i64* indptr, const int* indices,
@@ -133,7 +127,7 @@ extern "C" __global__ void gram_rows(i64 n_items, const i64* starts, const i64* 
     const i64 gene = item % 2 ? n_genes - 1 - item / 2 : item / 2;
     double* products = gram + gene * n_genes;
     for (i64 e = starts[gene]; e < starts[gene + 1]; ++e) {
-        const i64 first = entry[e], stop = indptr[row[first] + 1];
+        const i64 first = entry[e], stop = indptr[row[e] + 1];
         const double here = values[first];
         if (threadIdx.x == 0) total[gene] += here;
         for (i64 k = first + threadIdx.x; k < stop; k += blockDim.x) products[indices[k]] += here * values[k];

@@ -97,13 +97,6 @@ def dense_rows(n_items, first, indptr, indices, values, n_columns, out):
             out[item, indices[k]] = values[k]
 
 
-@twin("int64 int32", per_item=32)
-def rows_of_entries(n_items, indptr, row):
-    for item in numba.prange(n_items):
-        for k in range(indptr[item], indptr[item + 1]):
-            row[k] = item
-
-
 # Genes from both ends in turn: a gene's row of the triangle is the shorter the later it comes.
 @twin("int64 int64 int32 int64 int32 float32 int64 float64 float64", per_item=256)
 def gram_rows(n_items, starts, entry, row, indptr, indices, values, n_genes, total, gram):
@@ -112,7 +105,7 @@ def gram_rows(n_items, starts, entry, row, indptr, indices, values, n_genes, tot
         products = gram[gene]
         for e in range(starts[gene], starts[gene + 1]):
             first = entry[e]
-            stop = indptr[row[first] + 1]
+            stop = indptr[row[e] + 1]
             here, others, their_values = np.float64(values[first]), indices[first:stop], values[first:stop]
             total[gene] += here
             for k in range(stop - first):

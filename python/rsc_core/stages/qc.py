@@ -14,6 +14,7 @@ from rsc_core.io.store import CountsStore
 from rsc_core.pp._moments import some_rows
 from rsc_core.pp._qc import calculate_qc_metrics
 from rsc_core.pp._scrublet import scrublet as score_doublets
+from rsc_core.stages._counts import open_counts
 from rsc_core.stages._task import Task
 
 CELL_COLUMNS = ("total_counts", "log1p_total_counts", "n_genes_by_counts", "log1p_n_genes_by_counts")
@@ -81,7 +82,7 @@ def run(
     task = Task("qc:" + sample, output, parameters=parameters, parents=[store], backend_name=backend, seed=seed)
     with task.step("read"):
         counts_store = CountsStore(store)
-        adata = data.load(counts_store, backend)
+        adata = open_counts(task, counts_store)
     with task.step("metrics"):
         families = families_of(adata.var_names, mito_prefix, ribo_prefix, hb_pattern, gene_families)
         adata.var[families.columns] = families
