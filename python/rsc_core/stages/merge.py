@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def run(*, store, qc, output, join="outer", min_cells=3):
             obs=obs,
             var=var,
             obsm=obsm,
+            uns=tissue_images(used),
             record=task.record,
         )
     task.finish()
@@ -209,6 +211,27 @@ def joined_obsm(samples) -> dict[str, np.ndarray]:
             ]
         )
     return joined
+
+
+def tissue_images(samples) -> dict:
+    """``uns['spatial']`` as scanpy and squidpy keep it: of each Space Ranger sample the scale factors and the low-resolution image.
+
+    Returns
+    -------
+    ``{"spatial": {sample: {"scalefactors": {...}, "images": {"lowres": uint8 (height, width, 3)}}}}``; empty without such samples.
+    """
+    libraries = {}
+    for sample in samples:
+        visium = sample.store.uns.get("visium")
+        if visium is None:
+            continue
+        images = {}
+        if "lowres_png" in visium:
+            from PIL import Image
+
+            images["lowres"] = np.asarray(Image.open(io.BytesIO(visium["lowres_png"].tobytes())).convert("RGB"))
+        libraries[sample.name] = {"scalefactors": dict(visium["scalefactors"]), "images": images}
+    return {"spatial": libraries} if libraries else {}
 
 
 def _check_samples(samples) -> None:
