@@ -29,6 +29,15 @@ extern "C" __global__ void cell_and_gene_sums(i64 n_items, const i64* indptr, co
     if (wrong != 0) add(cell_wrong + cell, wrong);
 }
 
+// Whether some value is negative or not whole: every thread that finds one writes the same 1.
+extern "C" __global__ void uncountable(i64 n_items, const float* values, i64 piece, i64 n_values, int* wrong) {
+    const i64 item = warp_item();
+    if (item >= n_items) return;
+    const i64 stop = min(n_values, (item + 1) * piece);
+    for (i64 k = item * piece + threadIdx.x % 32; k < stop; k += 32)
+        if (!(values[k] >= 0 && values[k] == rintf(values[k]))) wrong[0] = 1;
+}
+
 __device__ __forceinline__ i64 warp_sum(i64 part) {
     for (int step = 16; step > 0; step /= 2) part += __shfl_xor_sync(0xffffffffu, part, step);
     return part;

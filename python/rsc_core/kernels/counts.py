@@ -44,6 +44,17 @@ def cell_and_gene_sums(
                                 cell_class[cell, c] += count
 
 
+# Whether some value is negative or not whole: every piece that has one writes the same 1.
+@twin("float32 int64 int64 int32", per_item=32)
+def uncountable(n_items, values, piece, n_values, wrong):
+    for item in numba.prange(n_items):
+        found = False
+        for k in range(item * piece, min(n_values, (item + 1) * piece)):
+            found |= not (values[k] >= 0 and values[k] == np.rint(values[k]))
+        if found:
+            wrong[0] = 1
+
+
 # CUDA finds the value of the top-th largest count by bisection, for it cannot sort a row in place.
 @twin("int64 float32 int64 int64 int64", per_item=32)
 def top_sums(n_items, indptr, values, top, n_tops, out):

@@ -13,6 +13,7 @@ from rsc_core.pp import _hvg_flavors as others
 from rsc_core.pp._blocks import row_blocks
 from rsc_core.pp._moments import gene_mean_variance, some_rows
 
+PIECE = 4096  # values that one item of a kernel takes
 COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
 COUNT_FLAVORS = ("seurat_v3", "seurat_v3_paper", "pearson_residuals", "poisson_gene_selection")  # of raw counts
 FLAVORS = ("seurat", "cell_ranger", *COUNT_FLAVORS)
@@ -145,7 +146,11 @@ def highly_variable_genes(
 
 
 def _are_counts(values) -> bool:
-    return not bool((values < 0).any()) and bool((values == backend.xp_of(values).rint(values)).all())
+    """Whether all are whole numbers of at least 0; NaN is none."""
+    values = values.astype(np.float32, copy=False)
+    wrong = backend.xp_of(values).zeros(1, dtype=np.int32)
+    kernels.uncountable(-(-values.size // PIECE), values, PIECE, values.size, wrong)
+    return not int(wrong[0])
 
 
 def _usable_batches(batch, names) -> list[np.ndarray]:

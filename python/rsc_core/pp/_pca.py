@@ -15,7 +15,7 @@ from rsc_core.pp._normalize import changed
 
 BLOCK_ROWS = STRIP  # cells of a dense block; the last bits of a result depend on it, so it is no matter of free memory
 PANEL_ROWS = 64  # rows of a strip that one thread block transposes; no result depends on it
-DENSE_SHARE = 0.15  # of a strip's values: from here on the dense product is faster on two cores
+DENSE_SHARE = 0.2  # of a strip's values: from here on the dense product is faster on two cores
 SOLVERS = ("covariance_eigh", "randomized", "lanczos")
 
 
