@@ -30,6 +30,15 @@ RESERVED_VAR = (
     "highly_variable",
     "highly_variable_rank",
     "highly_variable_nbatches",
+    "highly_variable_intersection",
+    "dispersions",
+    "dispersions_norm",
+    "residual_variances",
+    "observed_fraction_zeros",
+    "expected_fraction_zeros",
+    "prob_zero_enriched_nbatches",
+    "prob_zero_enrichment",
+    "prob_zero_enrichment_rank",
 )
 
 
