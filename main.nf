@@ -88,7 +88,8 @@ workflow RSC_FLOW {
     )
     INGEST(samples, library('ingest'))
 
-    def qc_names = ['min_counts', 'max_counts', 'min_genes', 'max_genes', 'max_mito_percent', 'nmads', 'mito_prefix', 'ribo_prefix', 'hb_pattern']
+    def qc_names = ['min_counts', 'max_counts', 'min_genes', 'max_genes', 'max_mito_percent', 'nmads', 'mito_prefix', 'ribo_prefix', 'hb_pattern'] +
+        ['gene_families', 'scrublet', 'expected_doublet_rate', 'sim_doublet_ratio', 'filter_doublets', 'seed']
     QC(INGEST.out.store, settings.subMap(qc_names), backend, library('qc'))
 
     by_sample = INGEST.out.store.join(QC.out.delta).toSortedList { a, b -> position[a[0].id] <=> position[b[0].id] }
@@ -96,7 +97,9 @@ workflow RSC_FLOW {
     qcs = by_sample.map { rows -> rows.collect { row -> row[2] } }
     MERGE(stores, qcs, settings.subMap(['join', 'min_cells']), library('merge'))
 
-    PREPROCESS(MERGE.out.store, settings.subMap(['target_sum', 'n_top_genes', 'batch_key', 'n_comps']), backend, seed, library('preprocess'))
+    def preprocess_names = ['target_sum', 'n_top_genes', 'batch_key', 'n_comps', 'normalization', 'hvg_flavor', 'hvg_batch'] +
+        ['regress_out', 'scale', 'max_value', 'pca_method']
+    PREPROCESS(MERGE.out.store, settings.subMap(preprocess_names), backend, seed, library('preprocess'))
 
     if (isIntegrated(settings, sheet)) {
         def names = ['integration', 'batch_key', 'label_key', 'theta', 'max_iter_harmony', 'harmony_flavor']

@@ -20,6 +20,12 @@ from rsc_core import cli
 @click.option("--mito-prefix", default="MT-", callback=cli.comma_separated, help="Prefixes of mitochondrial genes; case ignored.")
 @click.option("--ribo-prefix", default="RPS,RPL", callback=cli.comma_separated, help="Prefixes of ribosomal genes; case ignored.")
 @click.option("--hb-pattern", default="^HB[^P]", help="Regular expression of haemoglobin genes; case ignored.")
+@click.option("--gene-families", default="", help="Further families NAME=PREFIX|PREFIX, separated by commas; case ignored.")
+@click.option("--scrublet", type=bool, default=False, help="Score how likely each cell is two cells (doublet_score).")
+@click.option("--expected-doublet-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, help="Share of doublets.")
+@click.option("--sim-doublet-ratio", type=click.FloatRange(min=0, min_open=True), default=2.0, help="Simulated doublets per cell.")
+@click.option("--filter-doublets", type=bool, default=False, help="Cells that scrublet calls doublets fail QC.")
+@cli.seed_option
 def qc(**options):
     """Compute QC metrics of a sample's cells and mark those that fail a threshold."""
     from rsc_core.stages.qc import run

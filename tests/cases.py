@@ -35,7 +35,7 @@ def annotated(matrix, **obs):
     )
 
 
-def store(path, matrix, sample, *, genes=None, cells=None, var=None, obsm=None, **obs):
+def store(path, matrix, sample, *, genes=None, cells=None, var=None, obsm=None, uns=None, **obs):
     """Write a matrix as the counts store of a sample, as INGEST does."""
     n_cells, n_genes = matrix.shape
     cells = [f"c{i}" for i in range(n_cells)] if cells is None else cells
@@ -48,4 +48,5 @@ def store(path, matrix, sample, *, genes=None, cells=None, var=None, obsm=None, 
         obs=pd.DataFrame({**obs, "sample": pd.Categorical([sample] * n_cells)}, index=pd.Index(cells, dtype=object)),
         var=pd.DataFrame(var or {}, index=pd.Index(genes, dtype=object)),
         obsm=obsm,
+        uns=uns,
     )

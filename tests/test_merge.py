@@ -172,3 +172,26 @@ def test_large_counts_get_a_wide_dtype(make, merged):
     matrix.data[0] = 100_000
     store, _ = merged(make("a", matrix), min_cells=0)
     assert store.data.dtype == np.uint32 and store.data.max() == 100_000
+
+
+def test_the_image_of_the_tissue_goes_along(tmp_path, merged):
+    from PIL import Image
+
+    from rsc_core.stages import assemble, preprocess
+
+    picture = np.random.default_rng(0).integers(0, 255, (5, 7, 3)).astype(np.uint8)
+    png = tmp_path / "a.png"
+    Image.fromarray(picture).save(png)
+    visium = {"scalefactors": {"tissue_lowres_scalef": 0.05}, "lowres_png": np.frombuffer(png.read_bytes(), dtype=np.uint8)}
+    samples = []
+    for name, uns in (("a", {"visium": visium}), ("b", None)):
+        store, delta = tmp_path / f"{name}.store.h5ad", tmp_path / f"{name}.qc.h5ad"
+        cases.store(store, cases.counts(20, 60, mean=2), name, uns=uns)
+        qc.run(store=store, sample=name, output=delta, **OFF)
+        samples.append((store, delta))
+    store, _ = merged(*samples)
+    preprocess.run(store=store.path, output=tmp_path / "preprocess.h5ad", n_comps=3)
+    assemble.run(store=store.path, delta=[tmp_path / "preprocess.h5ad"], output=tmp_path / "adata.h5ad")
+    library = ad.read_h5ad(tmp_path / "adata.h5ad").uns["spatial"]
+    assert list(library) == ["a"] and library["a"]["scalefactors"] == {"tissue_lowres_scalef": 0.05}
+    np.testing.assert_array_equal(library["a"]["images"]["lowres"], picture)

@@ -139,5 +139,5 @@ def test_a_mask_and_a_name(to_xp):
     assert adata.obsm["place"].shape == (50, 5) and (adata.varm["place"][20:] == 0).all() and "variance" in adata.uns["place"]
     with pytest.raises(KeyError, match="no column 'hvg'"):
         pca(adata, mask_var="hvg")
-    with pytest.raises(ValueError, match="svd_solver is 'arpack'"):
-        pca(adata, svd_solver="arpack")
+    with pytest.raises(ValueError, match="svd_solver is 'lobpcg'"):
+        pca(adata, svd_solver="lobpcg")

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from rsc_core import pp
+from rsc_core.data import CunnData
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.pp import highly_variable_genes, log1p, normalize_total, pca
+from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import preprocess
 
 
@@ -76,3 +79,73 @@ def test_no_batch(made):
 def test_refused(made, matrix, options, obs, message):
     with pytest.raises(InvalidInput, match=message):
         made(matrix, options, **obs)
+
+
+def by_hand(counts, to_xp, normalization, regress, scale, method):
+    """The functions one by one, on the genes that seurat_v3 chooses."""
+    adata = cases.annotated(to_xp(counts), depth=np.arange(float(counts.shape[0])) % 7)
+    pp.highly_variable_genes(adata, n_top_genes=60)
+    values = CunnData(adata.X, adata.obs, adata.var)
+    if normalization == "log":
+        pp.normalize_total(values)
+        pp.log1p(values)
+    pp.filter_highly_variable(values)
+    if normalization == "pearson":
+        pp.normalize_pearson_residuals(values)
+    if regress:
+        pp.regress_out(values, ["depth"])
+    if scale:
+        pp.scale(values, max_value=2)
+    solver = {"randomized": "randomized", "lanczos": "lanczos"}.get(method, "covariance_eigh")
+    pp.pca(values, 6, mask_var=None, zero_center=method != "truncated", svd_solver=solver)
+    return values.obsm["X_pca"]
+
+
+@pytest.mark.parametrize("memory", ["8GB", "1MB"])
+@pytest.mark.parametrize(
+    ("normalization", "regress", "scale", "method"),
+    [
+        ("log", True, True, "covariance"),
+        ("pearson", False, False, "lanczos"),
+        ("none", False, False, "truncated"),
+        ("pearson", True, False, "randomized"),
+        ("log", False, True, "covariance"),
+    ],
+)
+def test_options(made, to_xp, monkeypatch, memory, normalization, regress, scale, method):
+    """In memory and in row blocks. 1e-4 of the largest score: float32 between steps, where the stage has none."""
+    for name in ("RSC_CORE_HOST_MEMORY", "RSC_CORE_DEVICE_MEMORY"):
+        monkeypatch.setenv(name, memory)
+    counts = cases.counts(150, 200, mean=1)
+    options = {"n_top_genes": 60, "n_comps": 6, "batch_key": "", "normalization": normalization, "pca_method": method}
+    options |= {"scale": scale, "max_value": 2.0, "regress_out": ["depth"] if regress else []}
+    delta, _ = made(counts, options, depth=np.arange(150.0) % 7)
+    wanted = by_hand(counts, to_xp, normalization, regress, scale, method)
+    np.testing.assert_allclose(np.abs(delta.obsm["X_pca"]), np.abs(wanted), atol=1e-4 * np.abs(wanted).max())
+    assert delta.record["memory"]["rung"] == ("whole" if memory == "8GB" else "blocks" if memory == "1MB" else "")
+    assert (delta.obs["size_factor"] == 1).all() == (normalization == "none")
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "cell_ranger", "pearson_residuals", "poisson_gene_selection", "seurat_v3_paper"])
+def test_flavors_and_their_batch(made, to_xp, flavor):
+    counts, donor = cases.counts(150, 200, mean=1), ["x", "y"] * 75
+    delta, _ = made(counts, {"n_top_genes": 40, "n_comps": 3, "hvg_flavor": flavor, "hvg_batch": "donor"}, donor=donor)
+    adata = cases.annotated(to_xp(counts), donor=donor)
+    if flavor in ("seurat", "cell_ranger"):
+        adata.X = lognorm(adata.X, size_factors(adata.X))
+    pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=40, batch_key="donor")
+    np.testing.assert_array_equal(delta.var["highly_variable"], adata.var["highly_variable"])
+    assert delta.uns["hvg"]["flavor"] == flavor
+
+
+def test_wrong_options(made):
+    counts = cases.counts(30, 60, mean=1)
+    for options, message in (
+        ({"hvg_flavor": "best"}, "hvg_flavor is 'best'"),
+        ({"regress_out": ["age"]}, "no column 'age'"),
+        ({"hvg_batch": "lane"}, "batch_key 'lane': no such column"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            made(counts, options)
+    delta, _ = made(counts, {"hvg_batch": "none", "n_comps": 3})
+    assert "highly_variable_nbatches" not in delta.var

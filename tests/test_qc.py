@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
-from rsc_core.pp import calculate_qc_metrics
+from rsc_core.pp import calculate_qc_metrics, scrublet
 from rsc_core.stages import qc
 
 
@@ -135,7 +135,7 @@ def test_all_cells_removed_is_a_warning(tmp_path):
 
 
 def test_families_ignore_case_and_spare_bpg():
-    table = qc.gene_families(["mt-Co1", "MT-ND1", "Rpl3", "RPS6", "HBA1", "Hbb-bs", "HBP1", "MTOR"], ["MT-"], ["RPS", "RPL"], "^HB[^P]")
+    table = qc.families_of(["mt-Co1", "MT-ND1", "Rpl3", "RPS6", "HBA1", "Hbb-bs", "HBP1", "MTOR"], ["MT-"], ["RPS", "RPL"], "^HB[^P]")
     assert table["mt"].tolist() == [True, True] + [False] * 6
     assert table["ribo"].tolist() == [False, False, True, True] + [False] * 4
     assert table["hb"].tolist() == [False] * 4 + [True, True, False, False]
@@ -143,7 +143,7 @@ def test_families_ignore_case_and_spare_bpg():
 
 def test_a_broken_pattern_is_named():
     with pytest.raises(InvalidInput, match="hb_pattern"):
-        qc.gene_families(["a"], [], [], "HB[")
+        qc.families_of(["a"], [], [], "HB[")
 
 
 def test_two_runs_give_the_same_bytes(tmp_path):
@@ -151,3 +151,40 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     for output in ("a.h5ad", "b.h5ad"):
         qc.run(store=tmp_path / "s.store.h5ad", sample="s", output=tmp_path / output)
     assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
+
+
+def test_doublets_are_scored_among_the_cells_that_pass(tmp_path):
+    counts = cases.counts(300, 120, mean=2, seed=3)
+    counts = sp.vstack([counts, counts[:30] + counts[1:31], counts[:5] * 40]).tocsr()
+    options = OFF | {"max_counts": 5000, "scrublet": True, "expected_doublet_rate": 0.1, "seed": 3}
+    delta, warnings = sample(tmp_path, counts, **options)
+    failed = (delta.obs["qc_reason"] == "max_counts").to_numpy()
+    assert failed[-5:].all()
+    adata = cases.annotated(counts[~failed])
+    scrublet(adata, expected_doublet_rate=0.1, random_state=3)
+    np.testing.assert_array_equal(delta.obs["doublet_score"][~failed], adata.obs["doublet_score"])
+    assert delta.obs["doublet_score"][failed].isna().all() and not delta.obs["predicted_doublet"][failed].any()
+    assert delta.uns["scrublet"]["parameters"]["expected_doublet_rate"] == 0.1
+    assert any("two modes" in text for text in warnings) == np.isnan(adata.uns["scrublet"]["threshold"])
+
+
+def test_doublets_are_filtered(tmp_path, monkeypatch):
+    monkeypatch.setattr("rsc_core.pp._scrublet.minimum_between_modes", lambda values: float(np.quantile(values, 0.5)))
+    delta, _ = sample(tmp_path, cases.counts(200, 100, mean=2), **OFF, filter_doublets=True)
+    called = delta.obs["predicted_doublet"]
+    assert called.any() and (delta.obs["qc_reason"][called] == "doublet").all() and not delta.obs["passes_qc"][called].any()
+
+
+def test_few_cells_have_no_doublet_scores(tmp_path):
+    delta, warnings = sample(tmp_path, cases.counts(8, 40, mean=2), **OFF, scrublet=True)
+    assert delta.obs["doublet_score"].isna().all() and any("too few or too much alike" in text for text in warnings)
+
+
+def test_further_families(tmp_path):
+    genes = [f"HSP{i}" if i < 5 else f"mcm{i}" if i < 9 else f"g{i}" for i in range(40)]
+    delta, _ = sample(tmp_path, cases.counts(50, 40, mean=2), genes, **OFF, gene_families="heat=hsp,cycle=MCM|CDK")
+    assert delta.var["heat"].sum() == 5 and delta.var["cycle"].sum() == 4
+    assert {"pct_counts_heat", "pct_counts_cycle"} <= set(delta.obs) and "total_counts_heat" not in delta.obs
+    for wrong in ("heat", "mt=HSP", "a b=HSP", "heat=HSP|"):
+        with pytest.raises(InvalidInput, match="NAME=PREFIX"):
+            qc.families_of(genes, [], [], "", wrong)

@@ -6,8 +6,10 @@ they have read their input.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -17,12 +19,17 @@ import scipy.sparse as sp
 from rsc_core.errors import BackendUnavailable
 
 BACKENDS = ("cpu", "gpu")
+RUNGS = ("whole", "blocks", "managed")
+FREE_SHARE = 0.85  # of the free memory that a plan may use
+LIMITS = {"cpu": "RSC_CORE_HOST_MEMORY", "gpu": "RSC_CORE_DEVICE_MEMORY"}
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
+PINNED = 1 << 25  # bytes of each of two buffers that copies to the device go through
 # FMA contracts a*b+c with one rounding where the CPU twin rounds twice; without it both give the same bits.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
 
 def _is_device(array) -> bool:
-    return type(array).__module__.split(".")[0] in ("cupy", "cupyx")
+    return getattr(array, "on_device", False) or type(array).__module__.split(".")[0] in ("cupy", "cupyx")
 
 
 def xp_of(*arrays):
@@ -98,6 +105,15 @@ def is_available(name: str) -> bool:
     return True
 
 
+def namespace(backend: str):
+    """The array library of a backend."""
+    if backend == "cpu":
+        return np
+    import cupy
+
+    return cupy
+
+
 def to_device(value, backend: str):
     """Move an array or a sparse matrix to the backend's memory.
 
@@ -116,6 +132,36 @@ def to_device(value, backend: str):
         parts = tuple(cupy.asarray(part) for part in (value.data, value.indices, value.indptr))
         return getattr(sparse_of(cupy), f"{value.format}_matrix")(parts, shape=value.shape)
     return cupy.asarray(value)
+
+
+def upload(array, backend: str, dtype):
+    """An array of the host, often a map of a file, on a backend, of another dtype.
+
+    Copies go through two pinned buffers in turn: one is filled while the other is sent, in the dtype that is stored.
+    """
+    if backend == "cpu":
+        return array.astype(dtype)
+    import cupy
+
+    array = np.asarray(array)
+    out, step = cupy.empty(array.size, dtype=array.dtype), max(1, PINNED // array.itemsize)
+    stream, buffers = cupy.cuda.get_current_stream(), _pinned_buffers()
+    for number, start in enumerate(range(0, array.size, step)):
+        memory, event = buffers[number % 2]
+        event.synchronize()  # the copy that used it before is done
+        part = array[start : start + step]
+        pinned = np.frombuffer(memory, dtype=array.dtype, count=part.size)
+        np.copyto(pinned, part)
+        out[start : start + part.size].set(pinned, stream=stream)
+        event.record(stream)
+    return out.astype(dtype, copy=False)
+
+
+@functools.cache
+def _pinned_buffers():
+    import cupy
+
+    return [(cupy.cuda.alloc_pinned_memory(PINNED), cupy.cuda.Event()) for _ in range(2)]
 
 
 def to_host(value):
@@ -201,3 +247,104 @@ def device_name(backend: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a stage fits its work into memory; :func:`plan` makes it.
+
+    Parameters
+    ----------
+    rung
+        ``"whole"``: the matrix lies on the backend; ``"blocks"``: row blocks are read from the store, once for each pass over
+        the matrix; ``"managed"``: blocks, and CUDA moves what does not fit to the host's memory.
+    needed
+        Bytes that the whole matrix and its results would take.
+    available
+        Bytes that may be used.
+    block_nnz
+        Non-zeros of a row block.
+    """
+
+    rung: str
+    needed: int
+    available: int
+    block_nnz: int
+
+    def __str__(self) -> str:
+        return f"rung {self.rung}: {self.needed / 1e9:.2f} GB for all at once, {self.available / 1e9:.2f} GB available" + (
+            "" if self.rung == "whole" else f", blocks of {self.block_nnz} non-zeros"
+        )
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes: ``2GB``, ``500 MiB``, ``1.5G``, ``1000``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    if found is None or found[2] == "I":
+        raise ValueError(f"{text!r} is no amount of memory; write for example 2GB or 500MiB")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def available_bytes(backend: str) -> int:
+    """Bytes that a plan may use: a share of what is free, at most ``RSC_CORE_DEVICE_MEMORY`` or ``RSC_CORE_HOST_MEMORY``."""
+    if backend == "gpu":
+        import cupy
+
+        free = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    else:
+        free = _free_host_bytes()
+    limit = os.environ.get(LIMITS[backend], "")
+    return int(min(free * FREE_SHARE, parse_bytes(limit) if limit else free))
+
+
+def _free_host_bytes() -> int:
+    """What the machine has, and what is left of the limit of a container (cgroup 2)."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return max(free, 0)
+
+
+def plan(backend: str, *, whole: int, fixed: int, per_nnz: int, least_nnz: int) -> Plan:
+    """Choose the rung of the memory ladder, before the work starts.
+
+    Parameters
+    ----------
+    whole
+        Bytes for the matrix as a whole and all that is made of it.
+    fixed
+        Bytes that row blocks need besides the blocks.
+    per_nnz
+        Bytes of a non-zero of a block and of what is made of it.
+    least_nnz
+        Non-zeros of the largest block that cannot be cut.
+
+    Returns
+    -------
+    Plan. The first rung, from ``RSC_CORE_FIRST_RUNG`` on where that is set (``whole``, ``blocks``, ``managed``), that fits; the
+    last one that the backend has where none does: ``managed`` on the GPU, the smallest blocks on the CPU.
+
+    Raises
+    ------
+    ValueError
+        When an environment variable cannot be read.
+    """
+    first = os.environ.get("RSC_CORE_FIRST_RUNG") or "whole"
+    if first not in RUNGS:
+        raise ValueError(f"RSC_CORE_FIRST_RUNG is {first!r}; it must be one of {RUNGS}")
+    available = available_bytes(backend)
+    block_nnz = max(least_nnz, int((available - fixed) / per_nnz))
+    if first == "whole" and whole <= available:
+        return Plan("whole", whole, available, block_nnz)
+    if backend == "cpu" or (first != "managed" and fixed + least_nnz * per_nnz <= available):
+        return Plan("blocks", whole, available, block_nnz)
+    return Plan("managed", whole, available, block_nnz)
+
+
+def use_managed_memory() -> None:
+    """From now on CuPy allocates memory that CUDA moves between device and host."""
+    import cupy
+
+    cupy.cuda.set_allocator(cupy.cuda.MemoryPool(cupy.cuda.malloc_managed).malloc)

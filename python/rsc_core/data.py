@@ -295,7 +295,7 @@ def _taken(value, rows, columns=None):
     if hasattr(value, "iloc"):
         return value.iloc[rows].copy()
     sparse = hasattr(value, "tocsr")
-    xp = backend.xp_of(value.data if sparse else value)
+    xp = backend.xp_of(value)
     whole = [
         index is None or (len(index) == n and (index == np.arange(n)).all()) for index, n in zip((rows, columns), value.shape, strict=False)
     ]

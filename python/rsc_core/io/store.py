@@ -18,6 +18,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem, write_elem
 
+from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.io.files import digest_of_names, replaced
 
@@ -179,6 +180,13 @@ class CountsStore:
             (np.asarray(self.data[here]), self.indices[here].astype(np.int32), self.indptr[start : stop + 1] - self.indptr[start]),
             shape=(stop - start, self.shape[1]),
         )
+
+    def device_rows(self, start: int, stop: int, backend_name: str):
+        """:meth:`rows` on a backend, counts as float32: copied as stored, in half the bytes, and widened there."""
+        here = slice(self.indptr[start], self.indptr[stop])
+        values, indices = (backend.upload(part[here], backend_name, dtype) for part, dtype in ((self.data, "f4"), (self.indices, "i4")))
+        indptr = backend.to_device(self.indptr[start : stop + 1] - self.indptr[start], backend_name)
+        return backend.sparse_of(backend.xp_of(values)).csr_matrix((values, indices, indptr), shape=(stop - start, self.shape[1]))
 
     def counts(self) -> sp.csr_matrix:
         """All counts as one CSR matrix of the host."""

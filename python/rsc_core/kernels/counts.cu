@@ -29,6 +29,15 @@ extern "C" __global__ void cell_and_gene_sums(i64 n_items, const i64* indptr, co
     if (wrong != 0) add(cell_wrong + cell, wrong);
 }
 
+// Whether some value is negative or not whole: every thread that finds one writes the same 1.
+extern "C" __global__ void uncountable(i64 n_items, const float* values, i64 piece, i64 n_values, int* wrong) {
+    const i64 item = warp_item();
+    if (item >= n_items) return;
+    const i64 stop = min(n_values, (item + 1) * piece);
+    for (i64 k = item * piece + threadIdx.x % 32; k < stop; k += 32)
+        if (!(values[k] >= 0 && values[k] == rintf(values[k]))) wrong[0] = 1;
+}
+
 __device__ __forceinline__ i64 warp_sum(i64 part) {
     for (int step = 16; step > 0; step /= 2) part += __shfl_xor_sync(0xffffffffu, part, step);
     return part;
@@ -119,12 +128,6 @@ extern "C" __global__ void dense_rows(i64 n_items, i64 first, const i64* indptr,
         out[item * n_columns + indices[k]] = values[k];
 }
 
-extern "C" __global__ void rows_of_entries(i64 n_items, const i64* indptr, int* row) {
-    const i64 item = warp_item();
-    if (item >= n_items) return;
-    for (i64 k = indptr[item] + threadIdx.x % 32; k < indptr[item + 1]; k += 32) row[k] = (int)item;
-}
-
 // One block owns one gene's row of the matrix and adds cell after cell, so that the order is that of the CPU; its threads take
 // the cell's other genes, which are distinct, and wait for each other between cells.
 extern "C" __global__ void gram_rows(i64 n_items, const i64* starts, const i64* entry, const int* row, const i64* indptr, const int* indices,
@@ -133,7 +136,7 @@ extern "C" __global__ void gram_rows(i64 n_items, const i64* starts, const i64* 
     const i64 gene = item % 2 ? n_genes - 1 - item / 2 : item / 2;
     double* products = gram + gene * n_genes;
     for (i64 e = starts[gene]; e < starts[gene + 1]; ++e) {
-        const i64 first = entry[e], stop = indptr[row[first] + 1];
+        const i64 first = entry[e], stop = indptr[row[e] + 1];
         const double here = values[first];
         if (threadIdx.x == 0) total[gene] += here;
         for (i64 k = first + threadIdx.x; k < stop; k += blockDim.x) products[indices[k]] += here * values[k];

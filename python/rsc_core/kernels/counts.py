@@ -44,6 +44,17 @@ def cell_and_gene_sums(
                                 cell_class[cell, c] += count
 
 
+# Whether some value is negative or not whole: every piece that has one writes the same 1.
+@twin("float32 int64 int64 int32", per_item=32)
+def uncountable(n_items, values, piece, n_values, wrong):
+    for item in numba.prange(n_items):
+        found = False
+        for k in range(item * piece, min(n_values, (item + 1) * piece)):
+            found |= not (values[k] >= 0 and values[k] == np.rint(values[k]))
+        if found:
+            wrong[0] = 1
+
+
 # CUDA finds the value of the top-th largest count by bisection, for it cannot sort a row in place.
 @twin("int64 float32 int64 int64 int64", per_item=32)
 def top_sums(n_items, indptr, values, top, n_tops, out):
@@ -97,13 +108,6 @@ def dense_rows(n_items, first, indptr, indices, values, n_columns, out):
             out[item, indices[k]] = values[k]
 
 
-@twin("int64 int32", per_item=32)
-def rows_of_entries(n_items, indptr, row):
-    for item in numba.prange(n_items):
-        for k in range(indptr[item], indptr[item + 1]):
-            row[k] = item
-
-
 # Genes from both ends in turn: a gene's row of the triangle is the shorter the later it comes.
 @twin("int64 int64 int32 int64 int32 float32 int64 float64 float64", per_item=256)
 def gram_rows(n_items, starts, entry, row, indptr, indices, values, n_genes, total, gram):
@@ -112,7 +116,7 @@ def gram_rows(n_items, starts, entry, row, indptr, indices, values, n_genes, tot
         products = gram[gene]
         for e in range(starts[gene], starts[gene + 1]):
             first = entry[e]
-            stop = indptr[row[first] + 1]
+            stop = indptr[row[e] + 1]
             here, others, their_values = np.float64(values[first]), indices[first:stop], values[first:stop]
             total[gene] += here
             for k in range(stop - first):

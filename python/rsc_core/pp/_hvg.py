@@ -10,7 +10,10 @@ import pandas as pd
 from rsc_core import backend, data
 from rsc_core.kernels import counts as kernels
 from rsc_core.pp import _hvg_flavors as others
+from rsc_core.pp._blocks import row_blocks
+from rsc_core.pp._moments import gene_mean_variance, some_rows
 
+PIECE = 4096  # values that one item of a kernel takes
 COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
 COUNT_FLAVORS = ("seurat_v3", "seurat_v3_paper", "pearson_residuals", "poisson_gene_selection")  # of raw counts
 FLAVORS = ("seurat", "cell_ranger", *COUNT_FLAVORS)
@@ -115,8 +118,7 @@ def highly_variable_genes(
     if batch_key is not None and batch_key not in adata.obs:
         raise KeyError(f"batch_key: obs has no column {batch_key!r}; it has {list(adata.obs)}")
     x = data.csr(adata, layer)
-    xp = backend.xp_of(x.data)
-    if flavor in COUNT_FLAVORS and (bool((x.data < 0).any()) or not bool((x.data == xp.rint(x.data)).all())):
+    if flavor in COUNT_FLAVORS and not all(_are_counts(block.data) for _, block in row_blocks(x)):
         raise ValueError(f"flavor {flavor!r} takes raw counts; {'X' if layer is None else layer} has negative or fractional values")
     batch, names = (np.zeros(adata.n_obs, dtype=np.int64), ["all"]) if batch_key is None else pd.factorize(adata.obs[batch_key], sort=True)
     if flavor.startswith("seurat_v3"):
@@ -143,6 +145,14 @@ def highly_variable_genes(
     return None
 
 
+def _are_counts(values) -> bool:
+    """Whether all are whole numbers of at least 0; NaN is none."""
+    values = values.astype(np.float32, copy=False)
+    wrong = backend.xp_of(values).zeros(1, dtype=np.int32)
+    kernels.uncountable(-(-values.size // PIECE), values, PIECE, values.size, wrong)
+    return not int(wrong[0])
+
+
 def _usable_batches(batch, names) -> list[np.ndarray]:
     """Positions of the cells of each batch that is large enough; a warning names the others."""
     rows = [np.flatnonzero(batch == number) for number in range(len(names))]
@@ -157,8 +167,8 @@ def _usable_batches(batch, names) -> list[np.ndarray]:
 
 def by_residuals(counts, batches, n_top_genes: int, theta: float, clip: float | None) -> dict[str, np.ndarray]:
     """The columns of ``pearson_residuals``; ``batches`` are the positions of the cells of each."""
-    means, variances = others.gene_mean_variance(counts)
-    spread = np.array([others.residual_variances(others.some_rows(counts, rows), theta, clip) for rows in batches])
+    means, variances = gene_mean_variance(counts)
+    spread = np.array([others.residual_variances(some_rows(counts, rows), theta, clip) for rows in batches])
     chosen = _chosen(spread, n_top_genes, batches_first=True)
     chosen["residual_variances"] = chosen.pop("variances_norm")
     chosen["highly_variable_intersection"] = chosen["highly_variable_nbatches"] == len(batches)
@@ -211,7 +221,7 @@ def gene_moments(counts, rows, clip) -> tuple[np.ndarray, np.ndarray, np.ndarray
     counts
         CSR (cells, genes).
     rows
-        int64 positions of the cells.
+        int64 positions of the cells, rising.
     clip
         float64 (genes,).
 
@@ -219,10 +229,12 @@ def gene_moments(counts, rows, clip) -> tuple[np.ndarray, np.ndarray, np.ndarray
     -------
     int64 (genes,) each, on the host; exact.
     """
-    indptr, indices, values = backend.csr_parts(counts, np.float32)
-    xp, n_genes = backend.xp_of(values), counts.shape[1]
-    sums = [xp.zeros((COPIES, n_genes), dtype=np.int64) for _ in range(3)]
-    kernels.gene_moments(rows.size, xp.asarray(rows), indptr, indices, values, xp.asarray(clip), n_genes, COPIES, *sums)
+    xp, n_genes = backend.xp_of(counts), counts.shape[1]
+    sums, clip = [xp.zeros((COPIES, n_genes), dtype=np.int64) for _ in range(3)], xp.asarray(clip)
+    for start, block in row_blocks(counts):
+        first, last = np.searchsorted(rows, (start, start + block.shape[0]))
+        here = xp.asarray(rows[first:last] - start)
+        kernels.gene_moments(here.size, here, *backend.csr_parts(block, np.float32), clip, n_genes, COPIES, *sums)
     return tuple(backend.to_host(part).sum(axis=0) for part in sums)
 
 

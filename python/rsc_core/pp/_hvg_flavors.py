@@ -7,9 +7,12 @@ import pandas as pd
 
 from rsc_core import backend
 from rsc_core.kernels import moments as kernels
-from rsc_core.pp._moments import gene_mean_variance, some_rows, totals, transposed
+from rsc_core.kernels import panels
+from rsc_core.pp._blocks import row_blocks
+from rsc_core.pp._moments import PANEL, by_panels, gene_mean_variance, some_rows, totals
 from rsc_core.pp._pca import select_genes
 
+NODES = 28  # of a piece of length 2 in log share: 3.4^-28 is below 1e-14
 NORMAL_QUARTILE = 0.6744897501960817  # of the standard normal: the median absolute deviation over it estimates a standard deviation
 
 
@@ -125,26 +128,73 @@ def residual_variances(counts, theta: float, clip: float | None) -> np.ndarray:
     float64 (genes,) of the host; 0 for a gene without counts.
     """
     n_cells, n_genes = counts.shape
+    clip = np.sqrt(n_cells) if clip is None else clip
     cell_total, share = model(counts)
-    distinct, times = np.unique(cell_total, return_counts=True)
-    by_gene = transposed(counts)
-    indptr, indices, values = backend.csr_parts(by_gene, np.float32)
-    xp = backend.xp_of(values)
-    variance = xp.empty(n_genes)
-    kernels.residual_variance(
-        n_genes,
-        indptr,
-        indices,
-        values,
-        *map(xp.asarray, (cell_total, distinct, times)),
-        distinct.size,
-        xp.asarray(share),
-        theta,
-        np.sqrt(n_cells) if clip is None else clip,
-        n_cells,
-        variance,
-    )
-    return backend.to_host(variance)
+    xp, total = backend.xp_of(counts), backend.xp_of(counts).zeros((n_genes, 2))
+    of_cells, of_genes = xp.asarray(cell_total), xp.asarray(share)
+    for start, block in row_blocks(counts):
+        n_rows, entries = block.shape[0], (*backend.csr_parts(block, np.float32), of_cells[start : start + block.shape[0]], of_genes)
+
+        def add(first, n_panels, parts, n_rows=n_rows, entries=entries):
+            panels.panel_residuals(n_panels, first, *entries, theta, clip, n_rows, n_genes, PANEL, parts)
+
+        by_panels(add, n_rows, total)
+
+    def of_zeros(distinct, times, shares):
+        sums, squares = xp.empty(shares.size), xp.empty(shares.size)
+        kernels.zero_residuals(shares.size, distinct, times, shares, distinct.size, theta, clip, sums, squares)
+        return sums, squares
+
+    most = cell_total.max(initial=0) * share.max(initial=0)
+    clips = most / (1 + most / theta) > clip * clip  # no smooth function any more
+    sums, squares = over_cells(of_zeros, cell_total, share, xp, exact=clips) + backend.to_host(total).T
+    return squares / n_cells - (sums / n_cells) ** 2
+
+
+def over_cells(function, cell_total, share, xp, exact: bool = False) -> np.ndarray:
+    """Sums over cells of functions of cell total · share, for each share.
+
+    Such a sum is an analytic function of log share. It is computed at Chebyshev nodes of pieces of log share of length 2 and
+    interpolated between them: within 1e-12 of the largest value of a piece where the terms are bounded within
+    an imaginary distance of pi / 2, as exp(-x) and x / (1 + x / theta) are.
+
+    Parameters
+    ----------
+    function
+        Of (distinct totals, how often each occurs, shares) on the backend ``xp``: a tuple of float64 (shares,).
+    cell_total, share
+        float64 of the host.
+    exact
+        Compute every share.
+
+    Returns
+    -------
+    float64 (functions, shares) of the host; for share 0 the value of the function there.
+    """
+    distinct, times = (xp.asarray(part) for part in np.unique(cell_total, return_counts=True))
+
+    def at(shares):
+        return np.array([backend.to_host(part) for part in function(distinct, times, xp.asarray(shares))])
+
+    some = np.flatnonzero(share > 0)
+    low, high = (np.log(extreme(share[some])) for extreme in (np.min, np.max)) if some.size else (0.0, 0.0)
+    n_pieces = max(1, int(np.ceil((high - low) / 2)))
+    if exact or some.size <= 8 * n_pieces * NODES:
+        return at(share)
+    place = (np.log(share[some]) - low) / max((high - low) / n_pieces, 1e-300)
+    piece = np.minimum(place.astype(np.int64), n_pieces - 1)
+    nodes = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
+    width = (high - low) / n_pieces
+    values = at(np.exp(low + width * (np.arange(n_pieces)[:, None] + (nodes + 1) / 2)).ravel())
+    values = values.reshape(-1, n_pieces, NODES)
+    result = np.repeat(at(np.zeros(1)), share.size, axis=1)
+    within = 2 * (place - piece) - 1
+    for number in range(n_pieces):
+        here = piece == number
+        fit = np.polynomial.chebyshev.chebvander(nodes, NODES - 1) * 2 / NODES
+        fit[:, 0] /= 2
+        result[:, some[here]] = np.polynomial.chebyshev.chebval(within[here], (values[:, number] @ fit).T)
+    return result
 
 
 def by_poisson(counts, batches, n_top_genes: int) -> dict[str, np.ndarray]:
@@ -157,12 +207,15 @@ def by_poisson(counts, batches, n_top_genes: int) -> dict[str, np.ndarray]:
     n_genes, parts = counts.shape[1], []
     for rows in batches:
         part = some_rows(counts, rows)
-        cell_total, share = model(part)
-        distinct, times = np.unique(cell_total, return_counts=True)
-        xp = backend.xp_of(part.data)
-        zeros = xp.empty(n_genes)
-        kernels.expected_zeros(n_genes, xp.asarray(distinct), xp.asarray(times), xp.asarray(share), distinct.size, zeros)
-        observed, expected = 1 - totals(part, 0, expressed=True) / len(rows), backend.to_host(zeros) / len(rows)
+        xp, (cell_total, share) = backend.xp_of(part), model(part)
+
+        def of_zeros(distinct, times, shares, xp=xp):
+            out = xp.empty(shares.size)
+            kernels.expected_zeros(shares.size, distinct, times, shares, distinct.size, out)
+            return (out,)
+
+        observed = 1 - totals(part, 0, expressed=True) / len(rows)
+        expected = over_cells(of_zeros, cell_total, share, xp)[0] / len(rows)
         parts.append((observed, expected, observed * (1 - expected)))
     observed, expected, enriched = (np.array(values) for values in zip(*parts, strict=True))
     rank = np.argsort(np.argsort(enriched, axis=1, kind="stable"), axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from rsc_core import backend, data
 from rsc_core.kernels import normalize as kernels
+from rsc_core.pp._blocks import RowBlocks, row_blocks
 
 PIECE = 4096  # values of a matrix that one item of a kernel takes where rows do not matter
 
@@ -66,17 +67,24 @@ def without_dominant_genes(x, max_fraction: float):
     """
     if not 0 < max_fraction < 1:
         raise ValueError(f"max_fraction is {max_fraction}; it must lie between 0 and 1")
-    indptr, values = _rows(x)
-    xp = backend.xp_of(values)
-    total = xp.empty(x.shape[0], dtype=np.float64)
-    kernels.row_sums(total.size, indptr, values, total)
-    columns = x.indices.astype(np.int32, copy=False) if hasattr(x, "indptr") else None
-    if columns is None:
-        dominant = (x > total[:, None] * max_fraction).any(axis=0)
-        return xp.where(dominant[None, :], xp.float32(0), x)
+    xp = backend.xp_of(x)
     dominant = xp.zeros(x.shape[1], dtype=np.int32)
-    kernels.dominant_columns(x.shape[0], indptr, columns, values, total * max_fraction, dominant)
-    return _like(x, xp.where(dominant[columns] > 0, xp.float32(0), values))
+    for _, block in row_blocks(x):
+        indptr, values = _rows(block)
+        total = xp.empty(block.shape[0], dtype=np.float64)
+        kernels.row_sums(total.size, indptr, values, total)
+        if hasattr(block, "indptr"):
+            columns = block.indices.astype(np.int32, copy=False)
+            kernels.dominant_columns(block.shape[0], indptr, columns, values, total * max_fraction, dominant)
+        else:
+            dominant |= (block > total[:, None] * max_fraction).any(axis=0)
+
+    def without(_, block):
+        if not hasattr(block, "indptr"):
+            return xp.where(dominant[None, :] > 0, xp.float32(0), block)
+        return _like(block, xp.where(dominant[block.indices] > 0, xp.float32(0), _rows(block)[1]))
+
+    return changed(x, without)
 
 
 def sqrt(adata, *, layer=None):
@@ -90,8 +98,7 @@ def sqrt(adata, *, layer=None):
         Layer to transform instead of X.
     """
     x = _by_rows(data.matrix(adata, layer))
-    _, values = _rows(x)
-    _replace(adata, layer, _like(x, backend.xp_of(values).sqrt(values)))
+    _replace(adata, layer, changed(x, lambda _, block: _like(block, backend.xp_of(block).sqrt(_rows(block)[1]))))
 
 
 def log1p(adata, *, base=None, layer=None):
@@ -113,15 +120,21 @@ def log1p(adata, *, base=None, layer=None):
     """
     if base is not None and (base <= 0 or base == 1):
         raise ValueError(f"base is {base}; it must be above 0 and not 1")
-    x = _by_rows(data.matrix(adata, layer))
+    _replace(adata, layer, changed(_by_rows(data.matrix(adata, layer)), lambda _, block: _logarithms(block, base)))
+    adata.uns["log1p"] = {} if base is None else {"base": base}
+
+
+def _logarithms(x, base):
     _, values = _rows(x)
     xp, out = backend.xp_of(values), backend.xp_of(values).empty_like(values)
     pieces = xp.minimum(xp.arange(0, values.size + PIECE, PIECE, dtype=np.int64), values.size)
     kernels.scale_rows(pieces.size - 1, pieces, values, xp.ones(pieces.size - 1), 1, out)
-    if base is not None:
-        out = (out / np.log(base)).astype(np.float32)
-    _replace(adata, layer, _like(x, out))
-    adata.uns["log1p"] = {} if base is None else {"base": base}
+    return _like(x, out if base is None else (out / np.log(base)).astype(np.float32))
+
+
+def changed(x, change, n_columns: int | None = None):
+    """A matrix after a change, a function of (first row, block): at once, or of row blocks whenever they are read."""
+    return x.mapped(change, n_columns) if isinstance(x, RowBlocks) else change(0, x)
 
 
 def _replace(adata, layer, matrix):
@@ -146,10 +159,9 @@ def size_factors(counts, target_sum=None) -> np.ndarray:
     -------
     float64 (cells,) on the host; 1 where the total is 0. Totals are exact for counts (sums below 2^53).
     """
-    indptr, values = _rows(counts)
-    total = backend.xp_of(values).empty(counts.shape[0], dtype=np.float64)
-    kernels.row_sums(total.size, indptr, values, total)
-    total = backend.to_host(total)
+    from rsc_core.pp._moments import totals
+
+    total = totals(counts, 1)
     some = total > 0
     if target_sum is None:
         target_sum = np.median(total[some]) if some.any() else 1.0
@@ -176,10 +188,15 @@ def lognorm(counts, size_factor):
 
 def scale_rows(x, size_factor, take_log: bool):
     """x / size factor of the row, or log(1 + that): float32, computed in float64. See :func:`lognorm`."""
-    indptr, values = _rows(x)
-    xp, out = backend.xp_of(values), backend.xp_of(values).empty_like(values)
-    kernels.scale_rows(x.shape[0], indptr, values, xp.asarray(size_factor, dtype=np.float64), take_log, out)
-    return _like(x, out)
+    size_factor = backend.xp_of(x).asarray(size_factor, dtype=np.float64)
+
+    def divided(start, block):
+        indptr, values = _rows(block)
+        out = backend.xp_of(values).empty_like(values)
+        kernels.scale_rows(block.shape[0], indptr, values, size_factor[start : start + block.shape[0]], take_log, out)
+        return _like(block, out)
+
+    return changed(x, divided)
 
 
 def _by_rows(x):

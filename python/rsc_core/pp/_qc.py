@@ -7,7 +7,10 @@ import pandas as pd
 
 from rsc_core import backend, data
 from rsc_core.kernels import counts as kernels
+from rsc_core.pp._blocks import row_blocks
 
+CELL_SUMS = ("cell_total", "cell_genes", "cell_class", "cell_wrong")
+GENE_SUMS = ("gene_total", "gene_cells")
 COPIES = 8  # tables of gene sums that are added into side by side; no result depends on it
 
 
@@ -88,14 +91,17 @@ def count_sums(counts, gene_class, n_classes: int) -> dict[str, np.ndarray]:
     int64 arrays of the host: ``cell_total``, ``cell_genes`` (expressed), ``cell_wrong`` (values that are no counts),
     each (cells,), ``cell_class`` (cells, classes), ``gene_total`` and ``gene_cells`` (expressing), each (genes,).
     """
-    indptr, indices, values = backend.csr_parts(counts, np.float32)
-    xp, (n_cells, n_genes) = backend.xp_of(values), counts.shape
-    shapes = {"cell_total": n_cells, "cell_genes": n_cells, "cell_class": (n_cells, n_classes), "cell_wrong": n_cells}
-    shapes |= {"gene_total": (COPIES, n_genes), "gene_cells": (COPIES, n_genes)}
-    sums = {name: xp.zeros(shape, dtype=np.int64) for name, shape in shapes.items()}
-    kernels.cell_and_gene_sums(n_cells, indptr, indices, values, xp.asarray(gene_class), n_genes, n_classes, COPIES, *sums.values())
-    sums = {name: backend.to_host(value) for name, value in sums.items()}
-    return sums | {name: sums[name].sum(axis=0) for name in ("gene_total", "gene_cells")}
+    xp, n_genes = backend.xp_of(counts), counts.shape[1]
+    gene_class, of_genes = xp.asarray(gene_class), {name: xp.zeros((COPIES, n_genes), dtype=np.int64) for name in GENE_SUMS}
+    of_cells = {name: [] for name in CELL_SUMS}
+    for _, block in row_blocks(counts):
+        parts, n_cells = backend.csr_parts(block, np.float32), block.shape[0]
+        sums = [xp.zeros((n_cells, n_classes) if name == "cell_class" else n_cells, dtype=np.int64) for name in CELL_SUMS]
+        kernels.cell_and_gene_sums(n_cells, *parts, gene_class, n_genes, n_classes, COPIES, *sums, *of_genes.values())
+        for name, part in zip(CELL_SUMS, sums, strict=True):
+            of_cells[name].append(backend.to_host(part))
+    cells = {name: np.concatenate(parts) for name, parts in of_cells.items()}
+    return cells | {name: backend.to_host(part).sum(axis=0) for name, part in of_genes.items()}
 
 
 def top_sums(counts, tops) -> np.ndarray:
@@ -108,11 +114,13 @@ def top_sums(counts, tops) -> np.ndarray:
     tops
         Numbers of genes.
     """
-    indptr, _, values = backend.csr_parts(counts, np.float32)
-    xp = backend.xp_of(values)
-    out = xp.empty((counts.shape[0], len(tops)), dtype=np.int64)
-    kernels.top_sums(counts.shape[0], indptr, values, xp.asarray(tops, dtype=np.int64), len(tops), out)
-    return backend.to_host(out)
+    xp, sums = backend.xp_of(counts), []
+    for _, block in row_blocks(counts):
+        indptr, _, values = backend.csr_parts(block, np.float32)
+        out = xp.empty((block.shape[0], len(tops)), dtype=np.int64)
+        kernels.top_sums(block.shape[0], indptr, values, xp.asarray(tops, dtype=np.int64), len(tops), out)
+        sums.append(backend.to_host(out))
+    return np.concatenate(sums)
 
 
 def _cell_table(sums, qc_vars, names, log1p: bool) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rsc_core import backend, data
 from rsc_core.pp._moments import gene_mean_variance, some_rows
-from rsc_core.pp._normalize import _by_rows, _replace
+from rsc_core.pp._normalize import _by_rows, _replace, changed
 from rsc_core.pp._pca import dense_blocks
 from rsc_core.pp._scale import scaled
 
@@ -42,24 +42,25 @@ def regress_out(adata, keys, *, layer=None):
     ValueError
         A value that is missing or not finite (the message names the cell), a categorical column beside others.
     """
-    keys = [keys] if isinstance(keys, str) else list(keys)
-    missing = [key for key in keys if key not in adata.obs]
+    _replace(adata, layer, regressed(_by_rows(data.matrix(adata, layer)), adata.obs, [keys] if isinstance(keys, str) else list(keys)))
+
+
+def regressed(x, obs, keys):
+    """What is left of a matrix, or of row blocks, after columns of a table are regressed out; see :func:`regress_out`."""
+    missing = [key for key in keys if key not in obs]
     if missing or not keys:
-        raise KeyError(f"keys: obs has no column {missing[0]!r}; it has {list(adata.obs)}" if missing else "keys: at least one is needed")
-    columns = [adata.obs[key] for key in keys]
+        raise KeyError(f"keys: obs has no column {missing[0]!r}; it has {list(obs)}" if missing else "keys: at least one is needed")
+    columns = [obs[key] for key in keys]
     for key, column in zip(keys, columns, strict=True):
         wrong = np.flatnonzero(column.isna() | (np.isinf(column) if pd.api.types.is_float_dtype(column) else False))
         if wrong.size:
-            raise ValueError(f"obs[{key!r}] has no finite value for the cell {adata.obs_names[wrong[0]]!r} ({wrong.size} such cells)")
+            raise ValueError(f"obs[{key!r}] has no finite value for the cell {obs.index[wrong[0]]!r} ({wrong.size} such cells)")
     groups = [key for key, column in zip(keys, columns, strict=True) if not _is_number(column)]
     if groups and len(keys) > 1:
         raise ValueError(f"obs[{groups[0]!r}] is categorical; such a column is regressed out alone, but {len(keys)} keys came")
-    x = _by_rows(data.matrix(adata, layer))
     if groups:
-        residuals = without_group_means(x, pd.factorize(columns[0], sort=True)[0])
-    else:
-        residuals = without_columns(x, np.column_stack([column.to_numpy(dtype=np.float64) for column in columns]))
-    _replace(adata, layer, residuals)
+        return without_group_means(x, pd.factorize(columns[0], sort=True)[0])
+    return without_columns(x, np.column_stack([column.to_numpy(dtype=np.float64) for column in columns]))
 
 
 def _is_number(column) -> bool:
@@ -68,13 +69,18 @@ def _is_number(column) -> bool:
 
 def without_group_means(x, group):
     """x minus the mean of the row's group: dense float32. ``group`` is int64 (cells,) of the host."""
-    xp = backend.xp_of(x.data if hasattr(x, "tocsr") else x)
-    out, ones = xp.empty(x.shape, dtype=np.float32), np.ones(x.shape[1])
-    for number in range(int(group.max(initial=-1)) + 1):
-        rows = np.flatnonzero(group == number)
-        part = some_rows(x, rows)
-        out[xp.asarray(rows)] = scaled(part, np.ones(rows.size, dtype=bool), gene_mean_variance(part)[0], ones, np.inf)
-    return out
+    xp, ones = backend.xp_of(x), np.ones(x.shape[1])
+    numbers = range(int(group.max(initial=-1)) + 1)
+    means = [gene_mean_variance(some_rows(x, np.flatnonzero(group == number)))[0] for number in numbers]
+
+    def change(start, block):
+        out = xp.empty(block.shape, dtype=np.float32)
+        for number, mean in zip(numbers, means, strict=True):
+            rows = np.flatnonzero(group[start : start + block.shape[0]] == number)
+            out[xp.asarray(rows)] = scaled(some_rows(block, rows), np.ones(rows.size, dtype=bool), mean, ones, np.inf)
+        return out
+
+    return changed(x, change)
 
 
 def without_columns(x, regressors):
@@ -87,7 +93,7 @@ def without_columns(x, regressors):
     regressors
         float64 (cells, k) of the host.
     """
-    xp, (n_cells, n_genes) = backend.xp_of(x.data if hasattr(x, "tocsr") else x), x.shape
+    xp, (n_cells, n_genes) = backend.xp_of(x), x.shape
     unit = regressors - regressors.mean(axis=0)
     unit -= unit.mean(axis=0)  # what rounding of large means left
     length = np.sqrt((unit * unit).sum(axis=0))
@@ -101,7 +107,12 @@ def without_columns(x, regressors):
     for start, block in dense_blocks(x):
         products += design[start : start + len(block)].T @ block
     coefficients = xp.asarray(solve) @ products
-    out = xp.empty(x.shape, dtype=np.float32)
-    for start, block in dense_blocks(x):
-        out[start : start + len(block)] = block - design[start : start + len(block)] @ coefficients
-    return out
+
+    def change(start, block):
+        out = xp.empty(block.shape, dtype=np.float32)
+        for first, part in dense_blocks(block):
+            here = slice(start + first, start + first + len(part))
+            out[first : first + len(part)] = part - design[here] @ coefficients
+        return out
+
+    return changed(x, change)

@@ -7,9 +7,10 @@ import numpy as np
 from rsc_core import backend, data
 from rsc_core.kernels import moments as residuals
 from rsc_core.kernels import scale as kernels
+from rsc_core.pp._blocks import row_blocks
 from rsc_core.pp._hvg_flavors import model
 from rsc_core.pp._moments import gene_mean_variance, some_rows
-from rsc_core.pp._normalize import _by_rows, _like, _replace, _rows
+from rsc_core.pp._normalize import _by_rows, _like, _replace, _rows, changed
 
 
 def scale(adata, *, zero_center=True, max_value=None, mask_obs=None, layer=None):
@@ -78,12 +79,22 @@ def scaled(x, mask, center, spread, highest: float):
     spread
         float64 (genes,) of the host.
     """
-    x = _by_rows(x)
+    xp = backend.xp_of(x)
+    mask, spread = xp.asarray(mask, dtype=np.int32), xp.asarray(spread)
+    middle = None if center is None else xp.asarray(center)
+
+    def change(start, block):
+        return _scaled_block(block, mask[start : start + block.shape[0]], middle, spread, highest)
+
+    return changed(_by_rows(x), change)
+
+
+def _scaled_block(x, mask, center, spread, highest: float):
+    """:func:`scaled` of one block; mask int32, the others float64, on its backend."""
     indptr, values = _rows(x)
     xp, (n_cells, n_genes) = backend.xp_of(values), x.shape
-    mask, spread = xp.asarray(mask, dtype=np.int32), xp.asarray(spread)
     lowest = -np.inf if center is None else -highest
-    middle = xp.zeros(n_genes) if center is None else xp.asarray(center)
+    middle = xp.zeros(n_genes) if center is None else center
     if not hasattr(x, "indptr"):
         out = xp.empty(x.shape, dtype=np.float32)
         kernels.scaled_dense(n_cells, values.reshape(x.shape), mask, middle, spread, lowest, highest, n_genes, out)
@@ -129,15 +140,25 @@ def normalize_pearson_residuals(adata, *, theta=100.0, clip=None, layer=None, in
     if theta <= 0 or (clip is not None and clip < 0):
         raise ValueError(f"theta={theta} must be above 0, clip={clip} at least 0 or None")
     counts = data.csr(adata, layer)
-    if bool((counts.data < 0).any()):
+    if any(bool((block.data < 0).any()) for _, block in row_blocks(counts)):
         raise ValueError(f"Pearson residuals take counts; {'X' if layer is None else layer} has negative values")
     clip = float(np.sqrt(adata.n_obs) if clip is None else clip)
-    indptr, indices, values = backend.csr_parts(counts, np.float32)
-    xp, (cell_total, share) = backend.xp_of(values), model(counts)
-    out = xp.empty(counts.shape, dtype=np.float32)
-    residuals.residual_rows(adata.n_obs, indptr, indices, values, xp.asarray(cell_total), xp.asarray(share), adata.n_vars, theta, clip, out)
+    out = pearson_residuals(counts, theta, clip)
     if not inplace:
         return {"X": out, "theta": theta, "clip": clip}
     _replace(adata, layer, out)
     adata.uns["pearson_residuals_normalization"] = {"theta": theta, "clip": clip, "computed_on": layer or "adata.X"}
     return None
+
+
+def pearson_residuals(counts, theta: float, clip: float):
+    """Residuals of CSR counts, dense float32, or in row blocks; see :func:`normalize_pearson_residuals`."""
+    xp, n_genes = backend.xp_of(counts), counts.shape[1]
+    cell_total, share = map(xp.asarray, model(counts))
+
+    def change(start, block):
+        here, out = cell_total[start : start + block.shape[0]], xp.empty(block.shape, dtype=np.float32)
+        residuals.residual_rows(block.shape[0], *backend.csr_parts(block, np.float32), here, share, n_genes, theta, clip, out)
+        return out
+
+    return changed(counts, change)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from rsc_core import backend, data, rng
+from rsc_core.pp._blocks import in_memory
 from rsc_core.pp._hvg_flavors import by_dispersion
 from rsc_core.pp._moments import gene_mean_variance, some_rows, totals
 from rsc_core.pp._neighbors import nearest_neighbors
@@ -81,9 +82,9 @@ def scrublet(
         rows = np.flatnonzero(label == name)
         part, genes = prepared(some_rows(counts, rows))
         kept = totals(part, 1, expressed=True) >= 3
-        rows, observed = rows[kept], select_genes(some_rows(part, np.flatnonzero(kept)), genes)
+        rows, observed = rows[kept], in_memory(select_genes(some_rows(part, np.flatnonzero(kept)), genes))
         if rows.size < MIN_CELLS or genes.size < 2:
-            warnings.warn(f"batch {name!r} is not scored: {rows.size} cells, {genes.size} highly variable genes", stacklevel=2)
+            warnings.warn(f"batch {str(name)!r} is not scored: {rows.size} cells, {genes.size} highly variable genes", stacklevel=2)
             continue
         first, second = pairs(random_state, rows.size, round(sim_doublet_ratio * rows.size))
         simulated = some_rows(observed, first) + some_rows(observed, second)

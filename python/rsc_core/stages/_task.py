@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -57,6 +58,7 @@ class Task:
             "seed": seed,
             "versions": self.versions,
         }
+        self.plan = None  # of memory, by stages._counts
         self._steps, self._started = [], time.perf_counter()
 
     @contextlib.contextmanager
@@ -101,6 +103,7 @@ class Task:
             "peak_device_bytes": backend.peak_device_bytes(),
             "versions": self.versions,
             "warnings": self.record.get("warnings", []),
+            "memory": dataclasses.asdict(self.plan) if self.plan else None,
             "steps": self._steps,
         }
         with replaced(f"{self.output}.run.json") as temporary:

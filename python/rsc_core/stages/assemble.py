@@ -61,7 +61,7 @@ def run(*, store, delta, output, x_content="lognorm"):
         parts = [read_part(path, obs.index) for path in delta]
         check_parents(parts, task.record["parents"])
     with task.step("assemble"):
-        adata = ad.AnnData(obs=obs, var=var, obsm=counts.obsm)
+        adata = ad.AnnData(obs=obs, var=var, obsm=counts.obsm, uns=counts.uns)
         n_samples = len({part.sample for part in parts if part.sample})
         owner = {}
         for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -29,6 +30,15 @@ RESERVED_VAR = (
     "highly_variable",
     "highly_variable_rank",
     "highly_variable_nbatches",
+    "highly_variable_intersection",
+    "dispersions",
+    "dispersions_norm",
+    "residual_variances",
+    "observed_fraction_zeros",
+    "expected_fraction_zeros",
+    "prob_zero_enriched_nbatches",
+    "prob_zero_enrichment",
+    "prob_zero_enrichment_rank",
 )
 
 
@@ -100,6 +110,7 @@ def run(*, store, qc, output, join="outer", min_cells=3):
             obs=obs,
             var=var,
             obsm=obsm,
+            uns=tissue_images(used),
             record=task.record,
         )
     task.finish()
@@ -209,6 +220,27 @@ def joined_obsm(samples) -> dict[str, np.ndarray]:
             ]
         )
     return joined
+
+
+def tissue_images(samples) -> dict:
+    """``uns['spatial']`` as scanpy and squidpy keep it: of each Space Ranger sample the scale factors and the low-resolution image.
+
+    Returns
+    -------
+    ``{"spatial": {sample: {"scalefactors": {...}, "images": {"lowres": uint8 (height, width, 3)}}}}``; empty without such samples.
+    """
+    libraries = {}
+    for sample in samples:
+        visium = sample.store.uns.get("visium")
+        if visium is None:
+            continue
+        images = {}
+        if "lowres_png" in visium:
+            from PIL import Image
+
+            images["lowres"] = np.asarray(Image.open(io.BytesIO(visium["lowres_png"].tobytes())).convert("RGB"))
+        libraries[sample.name] = {"scalefactors": dict(visium["scalefactors"]), "images": images}
+    return {"spatial": libraries} if libraries else {}
 
 
 def _check_samples(samples) -> None:

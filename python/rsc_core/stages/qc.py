@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,15 @@ import pandas as pd
 from rsc_core import data
 from rsc_core.errors import InvalidInput
 from rsc_core.io.store import CountsStore
+from rsc_core.pp._moments import some_rows
 from rsc_core.pp._qc import calculate_qc_metrics
+from rsc_core.pp._scrublet import scrublet as score_doublets
+from rsc_core.stages._counts import open_counts
 from rsc_core.stages._task import Task
 
-FAMILIES = ("mt", "ribo", "hb")
-CELL_COLUMNS = (
-    "total_counts",
-    "log1p_total_counts",
-    "n_genes_by_counts",
-    "log1p_n_genes_by_counts",
-    *(f"pct_counts_{family}" for family in FAMILIES),
-)
-GENE_COLUMNS = ("n_cells_by_counts", "total_counts", *FAMILIES)
+CELL_COLUMNS = ("total_counts", "log1p_total_counts", "n_genes_by_counts", "log1p_n_genes_by_counts")
+GENE_COLUMNS = ("n_cells_by_counts", "total_counts")
+DOUBLET_COLUMNS = ("doublet_score", "predicted_doublet")
 NORMAL_QUARTILE = 0.6744897501960817  # a MAD over this estimates the standard deviation of a normal distribution
 
 
@@ -40,6 +38,12 @@ def run(
     mito_prefix=("MT-",),
     ribo_prefix=("RPS", "RPL"),
     hb_pattern="^HB[^P]",
+    gene_families="",
+    scrublet=False,
+    expected_doublet_rate=0.05,
+    sim_doublet_ratio=2.0,
+    filter_doublets=False,
+    seed=0,
 ):
     """Compute QC metrics of a sample and mark the cells that fail a threshold with the first reason.
 
@@ -58,37 +62,84 @@ def run(
         :func:`thresholds`; 0: none.
     mito_prefix, ribo_prefix, hb_pattern
         Prefixes of mitochondrial and ribosomal genes, regular expression of haemoglobin genes; case is ignored.
+    gene_families
+        Further families: ``NAME=PREFIX|PREFIX``, separated by commas; case is ignored.
+    scrublet
+        Add ``doublet_score`` and ``predicted_doublet`` (:func:`rsc_core.pp.scrublet`) of the cells that pass all thresholds:
+        debris would stand among the neighbours of the others.
+    expected_doublet_rate, sim_doublet_ratio
+        Share of doublets expected, simulated doublets per cell.
+    filter_doublets
+        Predicted doublets fail with the reason ``doublet``; sets ``scrublet``.
+    seed
+        Of the simulated doublets.
 
     Notes
     -----
-    A cell without counts fails whatever the thresholds are.
+    A cell without counts fails whatever the thresholds are. A cell that fails a threshold has doublet score NaN.
     """
     parameters = {key: value for key, value in locals().items() if key not in ("store", "output", "backend")}
-    task = Task("qc:" + sample, output, parameters=parameters, parents=[store], backend_name=backend)
+    task = Task("qc:" + sample, output, parameters=parameters, parents=[store], backend_name=backend, seed=seed)
     with task.step("read"):
         counts_store = CountsStore(store)
-        adata = data.load(counts_store, backend)
+        adata = open_counts(task, counts_store)
     with task.step("metrics"):
-        families = gene_families(adata.var_names, mito_prefix, ribo_prefix, hb_pattern)
-        adata.var[list(FAMILIES)] = families
-        cells, genes = calculate_qc_metrics(adata, qc_vars=FAMILIES)
+        families = families_of(adata.var_names, mito_prefix, ribo_prefix, hb_pattern, gene_families)
+        adata.var[families.columns] = families
+        cells, genes = calculate_qc_metrics(adata, qc_vars=list(families))
     with task.step("thresholds"):
         fixed = {"min_counts": min_counts, "max_counts": max_counts, "min_genes": min_genes, "max_genes": max_genes}
         limits = fixed_limits(**fixed, max_mito_percent=max_mito_percent) | thresholds(cells, nmads)
         reason = reasons(cells, limits)
+    uns, columns = {"qc_thresholds": recorded(limits)}, [*CELL_COLUMNS, *(f"pct_counts_{family}" for family in families)]
+    if scrublet or filter_doublets:
+        with task.step("doublets"):
+            rates = {"expected_doublet_rate": expected_doublet_rate, "sim_doublet_ratio": sim_doublet_ratio}
+            cells[list(DOUBLET_COLUMNS)], uns["scrublet"] = doublets(task, sample, adata, reason == "", seed, rates)
+        columns += DOUBLET_COLUMNS
+        if filter_doublets:
+            reason[(reason == "") & cells["predicted_doublet"].to_numpy()] = "doublet"
     _warn(task, sample, cells, reason, families, mito_prefix)
     found = pd.Categorical(reason, categories=["", *sorted(set(reason) - {""})])
-    obs = cells[list(CELL_COLUMNS)].assign(passes_qc=reason == "", qc_reason=found)
-    task.write(obs=obs, var=genes.join(families)[list(GENE_COLUMNS)], uns={"qc_thresholds": recorded(limits)})
+    obs = cells[columns].assign(passes_qc=reason == "", qc_reason=found)
+    task.write(obs=obs, var=genes[list(GENE_COLUMNS)].join(families), uns=uns)
 
 
-def gene_families(names, mito_prefix, ribo_prefix, hb_pattern: str) -> pd.DataFrame:
-    """Which genes are mitochondrial, ribosomal, haemoglobin: boolean columns ``mt``, ``ribo``, ``hb``.
+def doublets(task, sample: str, adata, passes, seed: int, rates: dict):
+    """Doublet scores and calls of the cells that pass, as a table of all cells, and what scrublet keeps in uns."""
+    table = pd.DataFrame({"doublet_score": np.nan, "predicted_doublet": False}, index=adata.obs_names)
+    part = data.CunnData(some_rows(adata.X, np.flatnonzero(passes)), obs=adata.obs[passes], var=adata.var)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "batch 'all' is not scored")
+        score_doublets(part, random_state=seed, **rates)
+    table.loc[passes, list(DOUBLET_COLUMNS)] = part.obs[list(DOUBLET_COLUMNS)]
+    table = table.astype({"predicted_doublet": bool})
+    kept = part.uns["scrublet"]
+    if "threshold" not in kept:
+        task.warn(
+            f"sample {sample}: {int(passes.sum())} cells are too few or too much alike for doublet scores.",
+            "Nothing to do: no cell is called a doublet.",
+        )
+    elif np.isnan(kept["threshold"]):
+        task.warn(
+            f"sample {sample}: the scores of simulated doublets have not two modes, so that no cell is called a doublet.",
+            "Look at obs['doublet_score'], and set a limit of your own if it tells doublets apart.",
+        )
+    return table, kept
+
+
+def families_of(names, mito_prefix, ribo_prefix, hb_pattern: str, others: str = "") -> pd.DataFrame:
+    """Which genes are mitochondrial, ribosomal, haemoglobin or of other families: boolean columns ``mt``, ``ribo``, ``hb``, ...
+
+    Parameters
+    ----------
+    others
+        ``NAME=PREFIX|PREFIX`` separated by commas.
 
     Raises
     ------
     InvalidInput
-        When the pattern is no regular expression.
+        When the pattern is no regular expression, or a family is not written as above or comes twice.
     """
     try:
         pattern = re.compile(hb_pattern, re.IGNORECASE)
@@ -102,7 +153,15 @@ def gene_families(names, mito_prefix, ribo_prefix, hb_pattern: str) -> pd.DataFr
         return [name.upper().startswith(wanted) for name in names]
 
     haemoglobin = [bool(hb_pattern and pattern.search(name)) for name in names]
-    return pd.DataFrame({"mt": starts(mito_prefix), "ribo": starts(ribo_prefix), "hb": haemoglobin}, index=names)
+    flags = {"mt": starts(mito_prefix), "ribo": starts(ribo_prefix), "hb": haemoglobin}
+    for family in filter(None, others.split(",")):
+        name, _, prefixes = (part.strip() for part in family.partition("="))
+        if not name.isidentifier() or not all(prefixes.split("|")) or name in flags:
+            raise InvalidInput(
+                f"gene_families: {family!r} is not NAME=PREFIX|PREFIX with a name of its own.", "Write for example cycle=MCM|CDK,heat=HSP."
+            )
+        flags[name] = starts(prefixes.split("|"))
+    return pd.DataFrame(flags, index=names)
 
 
 def fixed_limits(min_counts, max_counts, min_genes, max_genes, max_mito_percent) -> dict[str, tuple[str, float, float]]:
