@@ -99,7 +99,11 @@ def gpu() -> list[Finding]:
         needed = ("gpu",) if name == "cupy" else ()
         found.append(
             Finding(
-                name, "installed" if there else f"not installed ({use})", there, needed, f"Use the GPU image, or pip install {distribution}."
+                name,
+                "installed" if there else f"not installed ({use})",
+                there,
+                needed,
+                f"Use the GPU image, or pip install {distribution}.",
             )
         )
     if cards and importlib.util.find_spec("cupy"):
