@@ -5,6 +5,9 @@ from rsc_core._lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "centrality_scores": "_nhood",
+        "interaction_matrix": "_nhood",
+        "nhood_enrichment": "_nhood",
         "ligrec": "_ligrec",
         "restore_ligrec": "_ligrec",
         "spatial_autocorr": "_autocorr",
