@@ -8,6 +8,8 @@ __getattr__, __dir__, __all__ = public(
         "centrality_scores": "_nhood",
         "interaction_matrix": "_nhood",
         "nhood_enrichment": "_nhood",
+        "co_occurrence": "_patterns",
+        "ripley": "_patterns",
         "ligrec": "_ligrec",
         "restore_ligrec": "_ligrec",
         "spatial_autocorr": "_autocorr",

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc_core import backend, data, rng
+from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
+from rsc_core.gr._permute import orders as permuted_orders
+from rsc_core.gr._slots import graph_of
 from rsc_core.kernels import autocorr as kernels
 from rsc_core.stats import benjamini_hochberg
 
@@ -92,7 +94,7 @@ def spatial_autocorr(
         raise ValueError(f"n_perms is {n_perms}; it must be None or at least 1")
     x = data.matrix(adata, layer)
     genes = _positions(adata, genes)
-    graph = weights(_graph(adata, connectivity_key), row_normalise=transformation)
+    graph = weights(graph_of(adata, connectivity_key), row_normalise=transformation)
     table = pd.DataFrame(autocorr(graph, x, genes, mode, n_perms or 0, seed), index=adata.var_names[genes])
     wrong = table.index[~np.isfinite(table.pop("mean"))]
     if len(wrong):
@@ -119,13 +121,6 @@ def _positions(adata, genes) -> np.ndarray:
     if len(unknown):
         raise InvalidInput(f"genes: {', '.join(map(repr, unknown[:3]))} not in the data ({len(unknown)} such).", "Name genes of var_names.")
     return adata.var_names.get_indexer(names)
-
-
-def _graph(adata, key):
-    if key not in adata.obsp:
-        there = ", ".join(map(repr, adata.obsp)) or "nothing"
-        raise InvalidInput(f"there is no obsp[{key!r}]; obsp has {there}.", "Run spatial_neighbors first.")
-    return backend.to_host(adata.obsp[key])
 
 
 def weights(graph, row_normalise: bool):
@@ -206,9 +201,7 @@ def _sums(graph, x, genes, n_perms, seed):
     mean, sums, permuted = np.empty(len(genes)), np.empty((3, len(genes))), np.empty((n_perms, 2, len(genes)))
     batch = max(1, ORDER_SIZE // max(n, 1))
     for first in range(0, max(n_perms, 1), batch):
-        orders = xp.empty((min(batch, n_perms - first), n), dtype=np.int32)
-        for row in range(len(orders)):
-            orders[row] = rng.permutation(seed, "autocorr", n, first + row, xp)
+        orders = permuted_orders(seed, "autocorr", n, first, min(batch, n_perms - first), xp)
         for start in range(0, len(genes), GENE_BLOCK):
             here = slice(start, start + GENE_BLOCK)
             block = dense_genes(x, genes[here])
