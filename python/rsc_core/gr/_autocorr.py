@@ -10,6 +10,7 @@ from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
 from rsc_core.gr._permute import orders as permuted_orders
 from rsc_core.gr._slots import graph_of
+from rsc_core.gr._values import dense_genes
 from rsc_core.kernels import autocorr as kernels
 from rsc_core.stats import benjamini_hochberg
 
@@ -93,7 +94,7 @@ def spatial_autocorr(
     if n_perms is not None and n_perms < 1:
         raise ValueError(f"n_perms is {n_perms}; it must be None or at least 1")
     x = data.matrix(adata, layer)
-    genes = _positions(adata, genes)
+    genes = gene_positions(adata, genes)
     graph = weights(graph_of(adata, connectivity_key), row_normalise=transformation)
     table = pd.DataFrame(autocorr(graph, x, genes, mode, n_perms or 0, seed), index=adata.var_names[genes])
     wrong = table.index[~np.isfinite(table.pop("mean"))]
@@ -113,7 +114,7 @@ def spatial_autocorr(
     return None
 
 
-def _positions(adata, genes) -> np.ndarray:
+def gene_positions(adata, genes) -> np.ndarray:
     if genes is None:
         return np.flatnonzero(adata.var["highly_variable"]) if "highly_variable" in adata.var else np.arange(adata.n_vars)
     names = pd.Index([genes] if isinstance(genes, str) else list(genes))
@@ -213,19 +214,6 @@ def _sums(graph, x, genes, n_perms, seed):
             if n_perms:
                 permuted[first : first + len(orders), :, here] = pair_sums(edges, block, shift, orders)[[0, 2]].transpose(1, 0, 2)
     return mean, sums, permuted
-
-
-def dense_genes(x, genes):
-    """Some genes of a matrix, dense: float32 (cells, genes)."""
-    if not hasattr(x, "indptr"):
-        xp = backend.xp_of(x)
-        return xp.ascontiguousarray(x[:, xp.asarray(genes)], dtype=np.float32)
-    indptr, indices, values = backend.csr_parts(x, np.float32)
-    xp, column = backend.xp_of(values), np.full(x.shape[1], -1, dtype=np.int32)
-    column[genes] = np.arange(len(genes))
-    block = xp.zeros((x.shape[0], len(genes)), dtype=np.float32)
-    kernels.dense_columns(x.shape[0], indptr, indices, values, xp.asarray(column), len(genes), block)
-    return block
 
 
 def means(block):
