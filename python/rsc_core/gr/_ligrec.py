@@ -344,18 +344,18 @@ def restore_ligrec(stored) -> dict[str, pd.DataFrame]:
     return _frames(stored["metadata"].reset_index(drop=True), stored["means"], stored["pvalues"], pairs)
 
 
-def tidy(result) -> pd.DataFrame:
+def tidy(result, corr_axis="clusters") -> pd.DataFrame:
     """The tested pairs of a result of :func:`ligrec` as one table, the most specific first.
 
     Returns
     -------
     DataFrame with columns source, target, cluster_1, cluster_2, mean, p_value, adjusted_p_value (Benjamini-Hochberg over
-    the interactions of the two clusters).
+    the interactions of the two clusters, or with ``corr_axis`` interactions over the pairs of clusters).
     """
     p = result["pvalues"].to_numpy()
     row, column = np.nonzero(~np.isnan(p))
     ends, pairs = (index.to_frame(index=False) for index in (result["means"].index, result["means"].columns))
     table = pd.concat([ends.iloc[row].reset_index(drop=True), pairs.iloc[column].reset_index(drop=True)], axis=1)
     table["mean"], table["p_value"] = result["means"].to_numpy()[row, column], p[row, column]
-    table["adjusted_p_value"] = benjamini_hochberg(p, axis=0)[row, column]
+    table["adjusted_p_value"] = benjamini_hochberg(p, axis=AXES[corr_axis])[row, column]
     return table.sort_values(["p_value", "mean"], ascending=[True, False], kind="stable", ignore_index=True)

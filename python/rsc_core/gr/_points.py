@@ -85,7 +85,7 @@ def pairs_within(points, limits, starts, between=True) -> np.ndarray:
     lowest = np.searchsorted(limits, (np.arange(TABLE) - 1) / scale if scale else np.zeros(TABLE), side="left")
     table = (xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32), TABLE, scale)
     total = np.zeros((n_groups, n_groups, n_limits), dtype=np.int64)
-    ends, device_limits = [xp.asarray(end) for end in ends], xp.asarray(limits)
+    ends, device_limits = [xp.asarray(end) for end in ends], xp.asarray(np.ascontiguousarray(limits))
     for first_bin in range(0, n_limits, kernels.BINS):
         n_bins = min(kernels.BINS, n_limits - first_bin)
         count = xp.zeros((len(a), n_bins), dtype=np.int64)

@@ -56,5 +56,6 @@ def libraries_of(adata, key) -> np.ndarray | None:
 
 
 def place_of(adata):
-    """The array library where the data lies (X, where there is one): there the work on graphs and points is done."""
-    return np if adata.X is None else backend.xp_of(adata.X)
+    """The array library where the data lies (X, without one the coordinates): there the work on graphs and points is done."""
+    array = adata.obsm.get("spatial") if adata.X is None else adata.X
+    return backend.xp_of(array)
