@@ -66,7 +66,9 @@ def test_counts_equal_squidpy(to_xp):
 def test_interactions_equal_squidpy(weights, normalized):
     adata = scattered()
     adata.obsp["spatial_connectivities"] = adata.obsp["spatial_distances"]
-    ours, theirs = (f(adata, "cluster", weights=weights, normalized=normalized, copy=True) for f in (gr.interaction_matrix, sq.gr.interaction_matrix))
+    ours, theirs = (
+        f(adata, "cluster", weights=weights, normalized=normalized, copy=True) for f in (gr.interaction_matrix, sq.gr.interaction_matrix)
+    )
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 

@@ -104,7 +104,9 @@ def test_ripley_on_nine_points(to_xp):
 def test_points_at_random_are_not_significant_and_a_crowd_is(to_xp, mode):
     generator = np.random.default_rng(1)
     points = np.concatenate([generator.random((400, 2)), 0.5 + generator.random((400, 2)) / 20])
-    result = gr.ripley(tissue(points, ["spread"] * 400 + ["crowd"] * 400, to_xp), "cluster", mode=mode, n_simulations=39, n_observations=400, copy=True)
+    result = gr.ripley(
+        tissue(points, ["spread"] * 400 + ["crowd"] * 400, to_xp), "cluster", mode=mode, n_simulations=39, n_observations=400, copy=True
+    )
     crowd = result["pvalues"][0]
     assert crowd.min() <= 1 / 40  # the lowest p there is: every simulation lies on one side
     assert len(result["sims_stat"]) == 39 * 50
@@ -131,7 +133,10 @@ def test_two_runs_and_cells_without_a_cluster():
     labels[::7] = None
     with_gaps = tissue(adata.obsm["spatial"], labels)
     kept = tissue(adata.obsm["spatial"][labels.notna()], labels[labels.notna()])
-    for call in (lambda a: gr.co_occurrence(a, "cluster", copy=True)[0], lambda a: gr.ripley(a, "cluster", n_simulations=3, copy=True)["pvalues"]):
+    for call in (
+        lambda a: gr.co_occurrence(a, "cluster", copy=True)[0],
+        lambda a: gr.ripley(a, "cluster", n_simulations=3, copy=True)["pvalues"],
+    ):
         np.testing.assert_array_equal(call(with_gaps), call(kept))
 
 

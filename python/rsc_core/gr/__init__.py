@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = public(
         "nhood_enrichment": "_nhood",
         "co_occurrence": "_patterns",
         "ripley": "_patterns",
+        "calculate_niche": "_niche",
         "sepal": "_sepal",
         "ligrec": "_ligrec",
         "restore_ligrec": "_ligrec",

@@ -27,9 +27,7 @@ class NhoodEnrichmentResult(NamedTuple):
     pvalues: np.ndarray
 
 
-def nhood_enrichment(
-    adata, cluster_key, *, library_key=None, connectivity_key="spatial_connectivities", n_perms=1000, seed=0, copy=False
-):
+def nhood_enrichment(adata, cluster_key, *, library_key=None, connectivity_key="spatial_connectivities", n_perms=1000, seed=0, copy=False):
     """Do cells of two clusters lie side by side more often than chance would have it?
 
     z = (count - mean of the permuted counts) / their standard deviation, count: edges from cluster i to cluster j.
@@ -229,7 +227,9 @@ def centralities(graph, codes, n_groups, scores=SCORES, xp=np) -> dict[str, np.n
     if "degree_centrality" in scores:
         near = sp.csr_matrix((np.ones(both.nnz), codes[both.indices], both.indptr), shape=(len(codes), n_groups))
         near.sum_duplicates()
-        touched = np.bincount(near.indices, minlength=n_groups) - np.bincount(near.indices[np.repeat(codes, np.diff(near.indptr)) == near.indices], minlength=n_groups)
+        touched = np.bincount(near.indices, minlength=n_groups) - np.bincount(
+            near.indices[np.repeat(codes, np.diff(near.indptr)) == near.indices], minlength=n_groups
+        )
         result["degree_centrality"] = np.divide(touched, outside, out=np.zeros(n_groups), where=outside > 0)
     return result
 

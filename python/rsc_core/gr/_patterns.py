@@ -98,8 +98,18 @@ def _occurrence(counts) -> np.ndarray:
 
 
 def ripley(
-    adata, cluster_key, *, mode="F", spatial_key="spatial", n_neigh=2, n_simulations=100, n_observations=1000, max_dist=None, n_steps=50,
-    seed=0, copy=False,
+    adata,
+    cluster_key,
+    *,
+    mode="F",
+    spatial_key="spatial",
+    n_neigh=2,
+    n_simulations=100,
+    n_observations=1000,
+    max_dist=None,
+    n_steps=50,
+    seed=0,
+    copy=False,
 ):
     """Do the cells of a cluster gather or spread out, against points strewn at random over the tissue (its convex hull)?
 
@@ -146,7 +156,10 @@ def ripley(
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
     for name, value, least in (
-        ("n_neigh", n_neigh, 1), ("n_simulations", n_simulations, 1), ("n_observations", n_observations, 1), ("n_steps", n_steps, 2)
+        ("n_neigh", n_neigh, 1),
+        ("n_simulations", n_simulations, 1),
+        ("n_observations", n_observations, 1),
+        ("n_steps", n_steps, 2),
     ):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
@@ -158,7 +171,9 @@ def ripley(
     corners, area = _hull(points)
     bins = np.linspace(0, np.sqrt(area / 2) if max_dist is None else max_dist, n_steps)
     strewn = [random_points(corners, n_observations, seed, number) for number in range(n_simulations + 1)]
-    observed, simulated = {"F": _empty_space, "G": _to_cluster, "L": _pairs}[mode](points, clusters, strewn, bins, n_neigh, area, place_of(adata))
+    observed, simulated = {"F": _empty_space, "G": _to_cluster, "L": _pairs}[mode](
+        points, clusters, strewn, bins, n_neigh, area, place_of(adata)
+    )
     p = (1 + (simulated[None] >= observed[:, None]).sum(axis=1)) / (n_simulations + 1)
     p = np.where(np.isnan(observed), np.nan, np.minimum(p, 1 - p))
     result = {
@@ -179,7 +194,9 @@ def _hull(points) -> tuple[np.ndarray, float]:
     try:
         hull = ConvexHull(points)
     except (QhullError, ValueError) as error:
-        raise InvalidInput(f"{len(points)} points span no area: they are too few, or lie on one line.", "Leave Ripley's statistics out.") from error
+        raise InvalidInput(
+            f"{len(points)} points span no area: they are too few, or lie on one line.", "Leave Ripley's statistics out."
+        ) from error
     return points[hull.vertices], hull.volume
 
 
@@ -214,7 +231,9 @@ def _shares(square, bins) -> np.ndarray:
 
 def _empty_space(points, clusters, strewn, bins, n_neigh, area, xp):
     from_here = xp.asarray(strewn[0])
-    observed = [_shares(Fields(points[clusters.codes == i], xp).nearest(n_neigh, from_here)[1], bins) for i in range(len(clusters.categories))]
+    observed = [
+        _shares(Fields(points[clusters.codes == i], xp).nearest(n_neigh, from_here)[1], bins) for i in range(len(clusters.categories))
+    ]
     return np.array(observed), np.array([_shares(Fields(some, xp).nearest(1, from_here)[1], bins) for some in strewn[1:]])
 
 

@@ -29,7 +29,9 @@ def orders(seed: int, purpose: str, n_cells: int, first: int, count: int, xp=np,
     int32 (count, cells) of ``xp``: which cell comes to each place.
     """
     seed, number = seed & (1 << 64) - 1, rng.PURPOSES[purpose]
-    groups = [np.arange(n_cells)] if libraries is None else [np.flatnonzero(libraries == i) for i in range(int(libraries.max(initial=0)) + 1)]
+    groups = (
+        [np.arange(n_cells)] if libraries is None else [np.flatnonzero(libraries == i) for i in range(int(libraries.max(initial=0)) + 1)]
+    )
     out = xp.empty((count, n_cells), dtype=np.int32)
     for i, members in enumerate(groups):
         n, place = len(members), (xp.asarray(members, dtype=np.int32), seed, number, first * len(groups) + i, len(groups))

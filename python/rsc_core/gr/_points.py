@@ -76,7 +76,12 @@ def pairs_within(points, limits, starts, between=True) -> np.ndarray:
     int64 (groups, groups, limits), or (groups, limits), of the host: pairs at most that far apart.
     """
     xp, n_groups, n_limits = backend.xp_of(points), len(starts) - 1, len(limits)
-    tiles = [(a, b, i) for a in range(n_groups) for i in range(starts[a], starts[a + 1], kernels.TILE) for b in range(a, n_groups if between else a + 1)]
+    tiles = [
+        (a, b, i)
+        for a in range(n_groups)
+        for i in range(starts[a], starts[a + 1], kernels.TILE)
+        for b in range(a, n_groups if between else a + 1)
+    ]
     a, b, start = (np.array(part, dtype=np.int64) for part in zip(*tiles, strict=True)) if tiles else (np.zeros(0, dtype=np.int64),) * 3
     starts = np.asarray(starts, dtype=np.int64)
     ends = start, np.minimum(start + kernels.TILE, starts[a + 1]), starts[b], starts[b + 1]

@@ -18,8 +18,17 @@ BLOCK_SIZE = 1 << 27  # values of genes that are held at once
 
 
 def sepal(
-    adata, max_neighs, *, genes=None, n_iter=30000, dt=0.001, thresh=1e-8, connectivity_key="spatial_connectivities",
-    spatial_key="spatial", layer=None, copy=False,
+    adata,
+    max_neighs,
+    *,
+    genes=None,
+    n_iter=30000,
+    dt=0.001,
+    thresh=1e-8,
+    connectivity_key="spatial_connectivities",
+    spatial_key="spatial",
+    layer=None,
+    copy=False,
 ):
     """Time that a gene's diffusion over the grid takes until its entropy stays the same; high: the gene has a pattern.
 

@@ -40,9 +40,7 @@ def logarithms(value_bits, mantissa, mantissa_bits, out):
 
 
 @twin("float64 int64 int64 int32 int32 int64 float64 float64 float64 float64 int64 float64 int64", threads=LANES, per_item=LANES)
-def diffused(
-    n_items, amount, n_cells, n_full, neighbors, source, n_neighbors, of_sum, of_own, step, threshold, n_steps, change, out
-):
+def diffused(n_items, amount, n_cells, n_full, neighbors, source, n_neighbors, of_sum, of_own, step, threshold, n_steps, change, out):
     """Steps until the entropy of a gene changes by no more than the threshold; -1 where it does not within ``n_steps``.
 
     The first ``n_full`` cells have all their ``neighbors`` (cells, n_neighbors): ``of_sum`` times the neighbours' sum less

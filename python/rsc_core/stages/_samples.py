@@ -24,7 +24,9 @@ def merged(adata, parts, n_samples: int) -> dict[str, pd.DataFrame]:
     """
     tables, of_samples = {}, [part for part in parts if part.sample]
     for name, key in TABLES.items():
-        found = [part.delta.uns[key].rename_axis("gene").reset_index().assign(sample=part.sample) for part in of_samples if key in part.delta.uns]
+        found = [
+            part.delta.uns[key].rename_axis("gene").reset_index().assign(sample=part.sample) for part in of_samples if key in part.delta.uns
+        ]
         if not found:
             continue
         table = pd.concat(found, ignore_index=True)
