@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsc_core.errors import InvalidInput
 from rsc_core import gr
+from rsc_core.errors import InvalidInput
 from rsc_core.gr import ligrec, restore_ligrec, spatial_autocorr, spatial_neighbors
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.io.store import write_store
@@ -140,7 +140,8 @@ def test_every_statistic_gives_a_result_and_a_table(made, to_xp, tmp_path):
     counts, mine = cases.counts(80, 30, mean=2), np.arange(1, 80, 2)
     delta, run, tables = made(counts, seed=4, spatial_stats=list(spatial.STATISTICS), corr_axis="interactions", complex_policy="all")
     assert {path.name for path in tables.iterdir()} == {f"y.{name}.csv" for name in spatial.STATISTICS} and not run["warnings"]
-    adata = cases.annotated(lognorm(to_xp(counts[mine]), size_factors(counts)[mine]), leiden=pd.Categorical((np.arange(40) % 3).astype(str)))
+    labels = pd.Categorical((np.arange(40) % 3).astype(str))
+    adata = cases.annotated(lognorm(to_xp(counts[mine]), size_factors(counts)[mine]), leiden=labels)
     adata.obsm["spatial"] = np.stack([np.arange(40) % 5, np.arange(40) // 5], axis=1).astype(np.float64)
     spatial_neighbors(adata, coord_type="grid", n_neighs=4)
     gr.nhood_enrichment(adata, "leiden", n_perms=20, seed=4)
@@ -165,7 +166,8 @@ def test_every_statistic_gives_a_result_and_a_table(made, to_xp, tmp_path):
 def test_coordinates_from_columns(made):
     counts, number = cases.counts(80, 30, mean=2), np.arange(80) // 2
     expected, _, _ = made(counts, spatial_stats=["moran"])
-    delta, _, _ = made(counts, spatial_of="", obs={"col": number % 5, "line": number // 5}, spatial_x="col", spatial_y="line", spatial_stats=["moran"])
+    columns = {"obs": {"col": number % 5, "line": number // 5}, "spatial_x": "col", "spatial_y": "line"}
+    delta, _, _ = made(counts, spatial_of="", **columns, spatial_stats=["moran"])
     assert (delta.obsp["spatial_distances"] != expected.obsp["spatial_distances"]).nnz == 0
     pd.testing.assert_frame_equal(delta.uns["moranI"], expected.uns["moranI"], check_exact=True)
     with pytest.raises(InvalidInput, match="no column 'row'; there are sample, col"):

@@ -106,7 +106,9 @@ def spatial_autocorr(
     return None
 
 
-def stored_autocorr(store, rows, graph, *, backend_name="cpu", size_factor=None, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ):
+def stored_autocorr(
+    store, rows, graph, *, backend_name="cpu", size_factor=None, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ
+):
     """The table of :func:`spatial_autocorr` for genes of a counts store, of which some are read at a time.
 
     Parameters

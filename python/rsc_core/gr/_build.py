@@ -174,7 +174,8 @@ def _finished(rows, columns, distances, n, set_diag: bool, percentile=None):
     if percentile is not None and distances.size:
         kept &= ~(distances > np.percentile(np.r_[np.where(kept, distances, 0), np.zeros(n)], percentile))
     rows, columns, distances = rows[kept], columns[kept], distances[kept]
-    adjacency, length = (_graph(rows, columns, values, n, dtype) for values, dtype in ((np.ones(rows.size), np.float32), (distances, np.float64)))
+    adjacency = _graph(rows, columns, np.ones(rows.size), n, np.float32)
+    length = _graph(rows, columns, distances, n, np.float64)
     return _with_diagonal(adjacency, length, set_diag)
 
 

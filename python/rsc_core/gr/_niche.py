@@ -170,7 +170,7 @@ def averaged(graph, itself=False):
 
 
 def profile(graph, groups, steps=1, weights=None, scale=True, absolute=False) -> np.ndarray:
-    """Share of each group among the cells that walks of 1 to ``steps`` steps reach, float64 (cells, groups); see :func:`calculate_niche`."""
+    """Share of each group among the cells that 1 to ``steps`` steps reach, float64 (cells, groups); see :func:`calculate_niche`."""
     weights = [1.0] if weights is None else list(weights)
     weights = (weights + weights[-1:] * steps)[:steps]
     member = np.flatnonzero(groups.codes >= 0)

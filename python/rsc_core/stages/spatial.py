@@ -89,7 +89,8 @@ def run(
             spatial_neighbors(adata, coord_type=coord_type, n_neighs=n_neighs)
         _warn_of_graph(task, adata, sample)
     options = {
-        "task": task, "interactions": interactions, "n_perms": n_perms, "seed": seed, "complex_policy": complex_policy, "corr_axis": corr_axis
+        "task": task, "interactions": interactions, "n_perms": n_perms, "seed": seed, "complex_policy": complex_policy,
+        "corr_axis": corr_axis,
     }
     for name in chosen:
         with task.step(name):
