@@ -134,9 +134,9 @@ workflow RSC_FLOW {
         activity_record = channel.empty()
     }
 
-    def spatial_samples = sheet.rows.findAll { row -> row.spatial }.collect { row -> [id: row.sample] }
+    def spatial_samples = sheet.rows.findAll { row -> row.spatial || settings.dissociated_ligrec }.collect { row -> [id: row.sample, spatial: row.spatial] }
     if (spatial_samples) {
-        def names = ['coord_type', 'n_neighs', 'spatial_stats', 'n_perms', 'cluster_key']
+        def names = ['coord_type', 'n_neighs', 'spatial_stats', 'n_perms', 'cluster_key', 'spatial_x', 'spatial_y', 'complex_policy', 'corr_axis']
         def interactions = file(settings.interactions ?: "${projectDir}/assets/ligand_receptor_consensus.csv")
         tissue = channel.fromList(spatial_samples).combine(MERGE.out.store).combine(PREPROCESS.out.delta).combine(CLUSTER.out.delta)
         SPATIAL(tissue, interactions, settings.subMap(names), backend, seed, library('spatial'))

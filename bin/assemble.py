@@ -10,6 +10,7 @@ from rsc_core import cli
 @click.option("--store", required=True, type=cli.existing_file, help="Merged counts store.")
 @click.option("--delta", required=True, multiple=True, type=cli.existing_file, help="Delta of a stage; repeatable.")
 @cli.output_option("AnnData file (.h5ad)")
+@click.option("--tables", help="Folder for the tables that samples share.")
 @click.option("--x-content", type=click.Choice(["lognorm", "counts"]), default="lognorm", help="What X holds.")
 def assemble(**options):
     """Put the counts and all deltas together to the one AnnData file that users open."""

@@ -18,9 +18,14 @@ from rsc_core import cli
 @cli.seed_option
 @click.option("--coord-type", type=click.Choice(["grid", "generic"]), default="grid", help="Spots on a grid, or points anywhere.")
 @click.option("--n-neighs", type=click.IntRange(min=1), default=6, help="Neighbours of each spot or cell.")
-@click.option("--spatial-stats", default="moran,ligrec", callback=cli.comma_separated, help="Any of moran, geary, ligrec, with commas.")
-@click.option("--n-perms", type=click.IntRange(min=1), default=100, help="Permutations for p-values.")
-@click.option("--cluster-key", default="leiden", help="Column with the clusters that ligrec compares.")
+@click.option("--spatial-stats", default="moran,ligrec", callback=cli.comma_separated, help="Which, with commas; see --spatial_stats.")
+@click.option("--n-perms", type=click.IntRange(min=1), default=100, help="Permutations, simulations.")
+@click.option("--cluster-key", default="leiden", help="Column with the clusters.")
+@click.option("--spatial-x", default="", help="Column of obs with x, where obsm['spatial'] has no coordinates.")
+@click.option("--spatial-y", default="", help="Column of obs with y.")
+@click.option("--complex-policy", type=click.Choice(["min", "all"]), default="min", help="Least expressed part of a complex, or all.")
+@click.option("--corr-axis", type=click.Choice(["clusters", "interactions"]), default="clusters", help="Family of p-values of ligrec.")
+@click.option("--dissociated", is_flag=True, help="The sample has no coordinates: run ligrec alone.")
 def spatial(**options):
     """Find spatially variable genes and ligand-receptor pairs in a sample with coordinates."""
     from rsc_core.stages.spatial import run

@@ -11,6 +11,7 @@ process ASSEMBLE {
 
     output:
     path 'adata.h5ad', emit: adata
+    path 'tables/*.csv', emit: tables, optional: true
     path "adata.h5ad.run.json", emit: run_record
     path 'versions.yml', topic: 'versions'
 
@@ -21,6 +22,7 @@ process ASSEMBLE {
         --store ${store} \\
         ${Shell.repeated('delta', deltas)} \\
         --output adata.h5ad \\
+        --tables tables \\
         ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} adata.h5ad.run.json > versions.yml
     """

@@ -30,7 +30,7 @@ process SPATIAL {
         --tables tables \\
         --backend ${backend} \\
         --seed ${seed} \\
-        --interactions ${interactions} \\
+        --interactions ${interactions} ${meta.spatial ? '' : '--dissociated'} \\
         ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} ${meta.id}.spatial.h5ad.run.json > versions.yml
     """

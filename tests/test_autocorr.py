@@ -1,6 +1,7 @@
 """Moran's I and Geary's C: equal to scanpy and squidpy; permutations against NumPy; a null that is right; degenerate genes."""
 
 import anndata as ad
+import cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +10,13 @@ import scipy.sparse as sp
 import squidpy as sq
 from scipy.stats import kstest
 
-from rsc_core import backend, rng
+from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import spatial_autocorr
-from rsc_core.gr._autocorr import CHUNK_ROWS, GENE_BLOCK, autocorr, weights
+from rsc_core.gr._autocorr import CHUNK_ROWS, GENE_BLOCK, autocorr, stored_autocorr, weights
+from rsc_core.gr._permute import orders
+from rsc_core.io.store import CountsStore
+from rsc_core.pp._normalize import lognorm
 
 MODES = ["moran", "geary"]
 
@@ -87,7 +91,7 @@ def test_permutations_equal_numpy(to_xp, mode, n_cells):
     ours = autocorr(graph, to_xp(sp.csr_matrix(x)), everything(x), mode, n_perms=19, seed=5)
     w, simulated = graph.toarray(), []
     for number in range(-1, 19):
-        order = np.arange(n_cells) if number < 0 else rng.permutation(5, "autocorr", n_cells, number)
+        order = np.arange(n_cells) if number < 0 else orders(5, "autocorr", n_cells, number, 1)[0]
         z = (x.astype(np.float64) - x.mean(axis=0, dtype=np.float64))[order]
         if mode == "moran":
             simulated.append(n_cells * (z * (w @ z)).sum(axis=0) / (w.sum() * (z**2).sum(axis=0)))
@@ -220,3 +224,36 @@ def test_a_graph_on_the_device_is_taken_too(to_xp):
     adata.obsp["spatial_connectivities"] = to_xp(graph)
     pd.testing.assert_frame_equal(spatial_autocorr(adata, copy=True), expected)
     assert backend.xp_of(adata.X) is backend.xp_of(to_xp(x))
+
+
+@pytest.mark.parametrize("mode", ["moran", "geary"])
+def test_columns_of_obs_and_obsm(to_xp, mode):
+    graph, x = tissue(60, 3)
+    adata = annotated(graph, to_xp(x))
+    expected = spatial_autocorr(adata, mode=mode, n_perms=10, copy=True)
+    host = annotated(graph, x)
+    host.obs = host.obs.assign(g0=x[:, 0], name="text", g2=x[:, 2])
+    for names in (None, ["g0", "g2"]):
+        table = spatial_autocorr(host, mode=mode, attr="obs", genes=names, n_perms=10, corr_method=None, copy=True)
+        assert set(table.index) == {"g0", "g2"}
+        pd.testing.assert_frame_equal(table, expected.loc[table.index, table.columns], check_exact=True)
+    host.obsm["values"] = to_xp(x)
+    table = spatial_autocorr(host, mode=mode, attr="obsm", layer="values", n_perms=10, copy=True)
+    np.testing.assert_array_equal(table.to_numpy(), expected.to_numpy())
+    assert spatial_autocorr(host, attr="obsm", layer="values", genes=2, copy=True).index.tolist() == [2]
+
+
+def test_a_store_read_in_one_piece_and_gene_by_gene(tmp_path, backend_name):
+    counts = cases.counts(120, 9, mean=1, empty_gene=4)
+    cases.store(tmp_path / "a.h5ad", counts, "a")
+    store, rows, factor = CountsStore(tmp_path / "a.h5ad"), np.arange(1, 120, 2), np.linspace(0.5, 2, 60)
+    graph = tissue(60, 1)[0]
+    options = {"backend_name": backend_name, "size_factor": factor, "n_perms": 10, "seed": 2}
+    whole = stored_autocorr(store, rows, graph, **options)
+    adata = annotated(graph, backend.to_device(lognorm(counts[rows], factor), backend_name))
+    pd.testing.assert_frame_equal(whole, spatial_autocorr(adata, n_perms=10, seed=2, copy=True), check_exact=True, check_names=False)
+    for max_nnz in (1, 100):
+        pd.testing.assert_frame_equal(stored_autocorr(store, rows, graph, max_nnz=max_nnz, **options), whole, check_exact=True)
+    some = stored_autocorr(store, rows, graph, genes=[7, 2], **options)
+    columns = [column for column in whole if not column.endswith("fdr_bh")]
+    pd.testing.assert_frame_equal(some[columns], whole.loc[some.index, columns], check_exact=True)

@@ -17,7 +17,9 @@ def tissue(coordinates, **uns):
 
 
 def scattered(n=300, dimensions=2):
-    return tissue(np.random.default_rng(0).uniform(0, 100, (n, dimensions)))
+    adata = tissue(np.random.default_rng(0).uniform(0, 100, (n, dimensions)))
+    adata.obs["library"] = pd.Categorical(["z", "x", "y"] * (n // 3), categories=["z", "x", "y"]) if n % 3 == 0 else "x"
+    return adata
 
 
 @pytest.fixture(params=["normal", "cancer"])
@@ -54,12 +56,46 @@ def test_grid_equals_squidpy_on_visium(visium, options):
         {"transform": "cosine"},
         {"radius": 8.0},
         {"radius": (3.0, 9.0), "set_diag": True},
+        {"delaunay": True},
+        {"delaunay": True, "radius": (3.0, 9.0), "percentile": 90, "set_diag": True},
+        {"n_neighs": 15, "percentile": 75},
+        {"radius": (3.0, 9.0), "percentile": 50, "transform": "cosine"},
+        {"library_key": "library", "transform": "cosine"},
+        {"library_key": "library", "delaunay": True, "percentile": 95},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_generic_equals_squidpy(options, dimensions):
     assert_same_graphs(scattered(dimensions=dimensions), coord_type="generic", **options)
+
+
+def test_grid_by_triangulation_equals_squidpy(visium):
+    assert_same_graphs(visium, coord_type="grid", delaunay=True, n_rings=2)
+
+
+def test_libraries_in_the_same_place_are_not_connected():
+    points = np.tile(np.stack(np.meshgrid(range(3), range(3)), axis=-1).reshape(-1, 2), (2, 1))
+    adata = tissue(points)
+    adata.obs["library"] = pd.Categorical(["x"] * 9 + ["y"] * 9)
+    alone, _ = spatial_neighbors(tissue(points[:9]), coord_type="grid", n_neighs=4, n_rings=2, copy=True)
+    spatial_neighbors(adata, library_key="library", coord_type="grid", n_neighs=4, n_rings=2)
+    both = adata.obsp["spatial_connectivities"].toarray()
+    assert not both[:9, 9:].any() and not both[9:, :9].any()
+    for block in (both[:9, :9], both[9:, 9:]):
+        np.testing.assert_array_equal(block, alone.toarray())
+    assert adata.uns["spatial_neighbors"]["params"]["library_key"] == "library"
+
+
+def test_a_triangle_and_what_cannot_be_triangulated():
+    corners = tissue([[0, 0], [3, 0], [0, 4]])
+    _, distances = spatial_neighbors(corners, coord_type="generic", delaunay=True, copy=True)
+    assert distances.toarray().tolist() == [[0, 3, 4], [3, 0, 5], [4, 5, 0]]
+    adjacency, _ = spatial_neighbors(corners, coord_type="generic", delaunay=True, radius=4, copy=True)
+    assert adjacency.toarray().tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
+    for points in ([[0, 0], [1, 1]], [[0, 0], [1, 1], [2, 2], [3, 3]]):
+        with pytest.raises(InvalidInput, match="cannot be triangulated"):
+            spatial_neighbors(tissue(points), coord_type="generic", delaunay=True)
 
 
 def test_squares_have_four_neighbours():
@@ -133,6 +169,9 @@ def test_a_missing_coordinate_names_the_cell(value):
         ({"n_neighs": 0}, "n_neighs is 0"),
         ({"coord_type": "grid", "radius": 2}, "n_rings"),
         ({"radius": -1}, "radius is -1"),
+        ({"percentile": 101}, "percentile is 101"),
+        ({"coord_type": "grid", "percentile": 50}, "percentile is for coord_type 'generic'"),
+        ({"library_key": "slide"}, "library_key 'slide': no such column; obs has library"),
     ],
 )
 def test_wrong_arguments(options, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rsc_core import gr
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import ligrec, restore_ligrec, spatial_autocorr, spatial_neighbors
 from rsc_core.io.delta import Delta, read_delta, write_delta
@@ -21,7 +22,7 @@ INTERACTIONS = "ligand,receptor\n" + "".join(f"g{i},g{i + 1}\n" for i in range(0
 def made(tmp_path, backend_name):
     """Run SPATIAL on two samples whose cells alternate, on a grid of five columns; returns delta, side file, folder of tables."""
 
-    def run(counts, *, spatial_of="xy", clusters=3, interactions=INTERACTIONS, sample="y", **options):
+    def run(counts, *, spatial_of="xy", clusters=3, interactions=INTERACTIONS, sample="y", normalization="log", obs=None, **options):
         n = counts.shape[0]
         samples, number = np.array(["x", "y"] * (n // 2)), np.arange(n) // 2
         names = pd.Index([f"c{i}-{name}" for i, name in enumerate(samples)], dtype=object)
@@ -29,16 +30,17 @@ def made(tmp_path, backend_name):
         coordinates[~np.isin(samples, list(spatial_of))] = np.nan
         write_store(
             tmp_path / "counts.store.h5ad", [counts], nnz=counts.nnz, count_dtype=np.uint16,
-            obs=pd.DataFrame({"sample": pd.Categorical(samples)}, index=names),
+            obs=pd.DataFrame({"sample": pd.Categorical(samples), **(obs or {})}, index=names),
             var=pd.DataFrame(index=pd.Index([f"g{i}" for i in range(counts.shape[1])], dtype=object)),
             obsm={"spatial": coordinates} if spatial_of else None,
         )
         labels = pd.Categorical((number % clusters).astype(str))
         columns = {"preprocess": {"size_factor": size_factors(counts)}, "cluster": {"leiden": labels}}
         files = {"store": tmp_path / "counts.store.h5ad"}
-        for stage, obs in columns.items():
+        for stage in columns:
             files[stage] = tmp_path / f"{stage}.h5ad"
-            write_delta(files[stage], Delta(stage, pd.DataFrame(obs, index=names)))
+            record = {"parameters": {"normalization": normalization}}
+            write_delta(files[stage], Delta(stage, pd.DataFrame(columns[stage], index=names), record=record))
         files["interactions"], files["tables"] = tmp_path / "pairs.csv", tmp_path / "tables"
         files["interactions"].write_text(interactions)
         files["output"] = tmp_path / f"{sample}.spatial.h5ad"
@@ -97,7 +99,7 @@ def test_no_coordinates_name_the_sample_and_the_remedy(made, spatial_of):
     ("options", "message"),
     [
         ({"sample": "z"}, "sample 'z': no cells; there are x, y"),
-        ({"spatial_stats": ["moran", "ripley"]}, "'ripley'"),
+        ({"spatial_stats": ["moran", "kriging"]}, "'kriging'"),
         ({"spatial_stats": []}, "none given"),
         ({"cluster_key": "louvain"}, "'louvain': no such column; there are leiden, sample"),
         ({"interactions": "ligand,gene\nA,B\n"}, "pairs.csv: no columns source and target"),
@@ -132,3 +134,60 @@ def test_moran_alone_needs_no_clusters_and_no_table(made):
 def test_three_spots_without_neighbours(made):
     delta, run, _ = made(cases.counts(6, 30, mean=2), coord_type="generic", spatial_stats=["moran"])
     assert delta.obsp["spatial_connectivities"].nnz == 6 and not run["warnings"]
+
+
+def test_every_statistic_gives_a_result_and_a_table(made, to_xp, tmp_path):
+    counts, mine = cases.counts(80, 30, mean=2), np.arange(1, 80, 2)
+    delta, run, tables = made(counts, seed=4, spatial_stats=list(spatial.STATISTICS), corr_axis="interactions", complex_policy="all")
+    assert {path.name for path in tables.iterdir()} == {f"y.{name}.csv" for name in spatial.STATISTICS} and not run["warnings"]
+    labels = pd.Categorical((np.arange(40) % 3).astype(str))
+    adata = cases.annotated(lognorm(to_xp(counts[mine]), size_factors(counts)[mine]), leiden=labels)
+    adata.obsm["spatial"] = np.stack([np.arange(40) % 5, np.arange(40) // 5], axis=1).astype(np.float64)
+    spatial_neighbors(adata, coord_type="grid", n_neighs=4)
+    gr.nhood_enrichment(adata, "leiden", n_perms=20, seed=4)
+    gr.co_occurrence(adata, "leiden")
+    gr.centrality_scores(adata, "leiden")
+    gr.sepal(adata, 4)
+    for mode in "FGL":
+        gr.ripley(adata, "leiden", mode=mode, n_simulations=20, seed=4)
+        ours, expected = (slots[f"leiden_ripley_{mode}"] for slots in (delta.uns, adata.uns))
+        np.testing.assert_array_equal(ours["pvalues"], expected["pvalues"])
+        np.testing.assert_array_equal(ours[f"{mode}_stat"]["stats"], expected[f"{mode}_stat"]["stats"])
+    for key in ("leiden_nhood_enrichment", "leiden_co_occurrence"):
+        for name, value in adata.uns[key].items():
+            np.testing.assert_array_equal(delta.uns[key][name], value)
+    for key in ("leiden_centrality_scores", "sepal_score"):
+        np.testing.assert_array_equal(delta.uns[key].to_numpy(), adata.uns[key].to_numpy())
+    rows = {name: len(pd.read_csv(tables / f"y.{name}.csv")) for name in spatial.STATISTICS}
+    assert rows["nhood_enrichment"] == rows["interaction_matrix"] == 9 and rows["co_occurrence"] == 9 * 49 and rows["ripley"] == 3 * 3 * 50
+    assert delta.uns["leiden_interactions"].sum() == delta.obsp["spatial_connectivities"].nnz
+
+
+def test_coordinates_from_columns(made):
+    counts, number = cases.counts(80, 30, mean=2), np.arange(80) // 2
+    expected, _, _ = made(counts, spatial_stats=["moran"])
+    columns = {"obs": {"col": number % 5, "line": number // 5}, "spatial_x": "col", "spatial_y": "line"}
+    delta, _, _ = made(counts, spatial_of="", **columns, spatial_stats=["moran"])
+    assert (delta.obsp["spatial_distances"] != expected.obsp["spatial_distances"]).nnz == 0
+    pd.testing.assert_frame_equal(delta.uns["moranI"], expected.uns["moranI"], check_exact=True)
+    with pytest.raises(InvalidInput, match="no column 'row'; there are sample, col"):
+        made(counts, obs={"col": number}, spatial_x="col", spatial_y="row")
+    with pytest.raises(InvalidInput, match="no finite coordinates; the first is row 3 .c7-y"):
+        made(counts, obs={"col": np.where(number == 3, np.nan, number), "line": number}, spatial_x="col", spatial_y="line")
+
+
+def test_ligrec_alone_for_dissociated_cells(made):
+    counts = cases.counts(80, 30, mean=2)
+    expected, _, _ = made(counts, spatial_stats=["ligrec"])
+    delta, _, tables = made(counts, spatial_of="", dissociated=True, spatial_stats=["moran", "ligrec"])
+    assert not delta.obsp and list(delta.uns) == ["leiden_ligrec"]
+    np.testing.assert_array_equal(delta.uns["leiden_ligrec"]["pvalues"], expected.uns["leiden_ligrec"]["pvalues"])
+
+
+def test_values_that_are_no_counts_are_taken_as_they_are(made, to_xp):
+    counts, mine = cases.counts(80, 30, mean=2), np.arange(1, 80, 2)
+    delta, _, _ = made(counts, spatial_stats=["geary"], normalization="none")
+    adata = cases.annotated(to_xp(counts[mine]))
+    adata.obsp["spatial_connectivities"] = delta.obsp["spatial_connectivities"]
+    expected = spatial_autocorr(adata, mode="geary", n_perms=20, copy=True)
+    pd.testing.assert_frame_equal(delta.uns["gearyC"], expected, check_exact=True, check_names=False, check_index_type=False)

@@ -5,6 +5,13 @@ from rsc_core._lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "centrality_scores": "_nhood",
+        "interaction_matrix": "_nhood",
+        "nhood_enrichment": "_nhood",
+        "co_occurrence": "_patterns",
+        "ripley": "_patterns",
+        "calculate_niche": "_niche",
+        "sepal": "_sepal",
         "ligrec": "_ligrec",
         "restore_ligrec": "_ligrec",
         "spatial_autocorr": "_autocorr",

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from rsc_core import backend, data, rng
+from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
+from rsc_core.gr._permute import orders as permuted_orders
+from rsc_core.gr._slots import graph_of, place_of
+from rsc_core.gr._values import SLAB_NNZ, dense_genes, gene_slabs
 from rsc_core.kernels import autocorr as kernels
+from rsc_core.pp._normalize import lognorm
 from rsc_core.stats import benjamini_hochberg
 
 CHUNK_ROWS = 1024  # cells that one thread adds up; the last bits of a result depend on it
@@ -26,7 +30,7 @@ STATISTICS = {
 
 def spatial_autocorr(
     adata, *, connectivity_key="spatial_connectivities", genes=None, mode="moran", transformation=True, n_perms=None,
-    two_tailed=False, corr_method="fdr_bh", layer=None, seed=0, copy=False,
+    two_tailed=False, corr_method="fdr_bh", attr="X", layer=None, seed=0, copy=False,
 ):
     """Does a gene vary smoothly over the tissue?
 
@@ -40,7 +44,8 @@ def spatial_autocorr(
     connectivity_key
         Graph in ``obsp``, CSR (cells, cells).
     genes
-        Names; by default the genes with ``var['highly_variable']`` where it exists, else all.
+        Names; by default the genes with ``var['highly_variable']`` where it exists, else all. Of obs: names of columns, by
+        default all of numbers; of obsm: positions of columns, by default all.
     mode
         ``"moran"`` or ``"geary"``.
     transformation
@@ -51,6 +56,8 @@ def spatial_autocorr(
         Double the p-values (at most 1).
     corr_method
         ``"fdr_bh"`` (Benjamini-Hochberg) or None.
+    attr
+        ``"X"``, ``"obs"``, or ``"obsm"`` with its key as ``layer``.
     layer
         Layer to take instead of X.
     seed
@@ -90,10 +97,56 @@ def spatial_autocorr(
         raise ValueError(f"corr_method is {corr_method!r}; it must be 'fdr_bh' or None")
     if n_perms is not None and n_perms < 1:
         raise ValueError(f"n_perms is {n_perms}; it must be None or at least 1")
-    x = data.matrix(adata, layer)
-    genes = _positions(adata, genes)
-    graph = weights(_graph(adata, connectivity_key), row_normalise=transformation)
-    table = pd.DataFrame(autocorr(graph, x, genes, mode, n_perms or 0, seed), index=adata.var_names[genes])
+    x, positions, names = _features(adata, attr, genes, layer)
+    graph = weights(graph_of(adata, connectivity_key), row_normalise=transformation)
+    table = finished(autocorr(graph, x, positions, mode, n_perms or 0, seed), names, mode, two_tailed, corr_method)
+    if copy:
+        return table
+    adata.uns[f"{mode}{STATISTICS[mode][0]}"] = table
+    return None
+
+
+def stored_autocorr(
+    store, rows, graph, *, backend_name="cpu", size_factor=None, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ
+):
+    """The table of :func:`spatial_autocorr` for genes of a counts store, of which some are read at a time.
+
+    Parameters
+    ----------
+    store
+        :class:`rsc_core.io.store.CountsStore`.
+    rows
+        Positions of the cells of the graph, rising.
+    graph
+        CSR (cells, cells) of the host, as stored; its rows are divided by their sums.
+    backend_name
+        ``"cpu"`` or ``"gpu"``.
+    size_factor
+        float64 (cells,): values are log(1 + count / size factor). None: the counts themselves.
+    genes
+        Positions; all by default.
+    mode, n_perms, seed
+        See :func:`spatial_autocorr`.
+    max_nnz
+        Non-zeros that are held at once, one gene's at least.
+
+    Returns
+    -------
+    DataFrame; the same bytes for any ``max_nnz``, and for a gene the same statistics whatever other genes are asked for.
+    """
+    genes = np.arange(store.shape[1]) if genes is None else np.asarray(genes)
+    graph, parts = weights(graph, row_normalise=True), []
+    for some, x in gene_slabs(store, rows, genes, max_nnz):
+        x = backend.to_device(x, backend_name)
+        x = x if size_factor is None else lognorm(x, size_factor)
+        parts.append(autocorr(graph, x, np.arange(len(some)), mode, n_perms or 0, seed))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return finished(columns, store.var.index[genes], mode)
+
+
+def finished(columns, names, mode, two_tailed=False, corr_method="fdr_bh") -> pd.DataFrame:
+    """The table of :func:`spatial_autocorr` from the columns of :func:`autocorr`."""
+    table = pd.DataFrame(columns, index=names)
     wrong = table.index[~np.isfinite(table.pop("mean"))]
     if len(wrong):
         raise InvalidInput(f"gene {wrong[0]} has NaN or infinite values ({len(wrong)} such genes).", "Take them out, or correct them.")
@@ -104,14 +157,33 @@ def spatial_autocorr(
         for column in p_values:
             table[f"{column}_{corr_method}"] = benjamini_hochberg(table[column].to_numpy())
     column, ascending, *_ = STATISTICS[mode]
-    table = table.sort_values(column, ascending=ascending, kind="stable")
-    if copy:
-        return table
-    adata.uns[f"{mode}{column}"] = table
-    return None
+    return table.sort_values(column, ascending=ascending, kind="stable")
 
 
-def _positions(adata, genes) -> np.ndarray:
+def _features(adata, attr, genes, layer):
+    """Matrix (cells, features), positions and names of the wanted ones."""
+    if attr == "X":
+        positions = gene_positions(adata, genes)
+        return data.matrix(adata, layer), positions, adata.var_names[positions]
+    if attr == "obs":
+        names = list(adata.obs.select_dtypes("number")) if genes is None else [genes] if isinstance(genes, str) else list(genes)
+        unknown = [name for name in names if name not in adata.obs]
+        if unknown:
+            raise InvalidInput(f"genes: no column {unknown[0]!r}; obs has {', '.join(adata.obs)}.", "Name columns of obs.")
+        x = place_of(adata).asarray(adata.obs[names].to_numpy(dtype=np.float32))
+    elif attr == "obsm":
+        if layer not in adata.obsm:
+            raise InvalidInput(f"layer: there is no obsm[{layer!r}]; obsm has {', '.join(map(repr, adata.obsm))}.", "Name one of these.")
+        x = adata.obsm[layer]
+        names = list(range(x.shape[1])) if genes is None else [int(i) for i in np.ravel(genes)]
+        x = x.to_numpy(dtype=np.float32) if hasattr(x, "to_numpy") else x
+        x = x[:, backend.xp_of(x).asarray(names, dtype=np.int64)]
+    else:
+        raise ValueError(f"attr is {attr!r}; it must be 'X', 'obs' or 'obsm'")
+    return x, np.arange(len(names)), pd.Index(names)
+
+
+def gene_positions(adata, genes) -> np.ndarray:
     if genes is None:
         return np.flatnonzero(adata.var["highly_variable"]) if "highly_variable" in adata.var else np.arange(adata.n_vars)
     names = pd.Index([genes] if isinstance(genes, str) else list(genes))
@@ -119,13 +191,6 @@ def _positions(adata, genes) -> np.ndarray:
     if len(unknown):
         raise InvalidInput(f"genes: {', '.join(map(repr, unknown[:3]))} not in the data ({len(unknown)} such).", "Name genes of var_names.")
     return adata.var_names.get_indexer(names)
-
-
-def _graph(adata, key):
-    if key not in adata.obsp:
-        there = ", ".join(map(repr, adata.obsp)) or "nothing"
-        raise InvalidInput(f"there is no obsp[{key!r}]; obsp has {there}.", "Run spatial_neighbors first.")
-    return backend.to_host(adata.obsp[key])
 
 
 def weights(graph, row_normalise: bool):
@@ -172,9 +237,11 @@ def _simulated(score, simulated) -> dict[str, np.ndarray]:
     at_least = (simulated >= score - TIE).sum(axis=0)
     at_most = (simulated <= score + TIE).sum(axis=0)
     p = (np.minimum(at_least, at_most) + 1) / (n_perms + 1)
-    spread = simulated.std(axis=0)
-    deviation = (score - simulated.mean(axis=0)) / np.where(spread > TIE, spread, np.nan)
-    return {"pval_z_sim": _one_sided(deviation), "pval_sim": np.where(np.isnan(score), np.nan, p), "var_sim": simulated.var(axis=0)}
+    # Gene by gene in memory: the order of the sums must not depend on how many genes there are.
+    by_gene = np.ascontiguousarray(simulated.T)
+    spread = by_gene.std(axis=1)
+    deviation = (score - by_gene.mean(axis=1)) / np.where(spread > TIE, spread, np.nan)
+    return {"pval_z_sim": _one_sided(deviation), "pval_sim": np.where(np.isnan(score), np.nan, p), "var_sim": by_gene.var(axis=1)}
 
 
 def _one_sided(z):
@@ -206,9 +273,7 @@ def _sums(graph, x, genes, n_perms, seed):
     mean, sums, permuted = np.empty(len(genes)), np.empty((3, len(genes))), np.empty((n_perms, 2, len(genes)))
     batch = max(1, ORDER_SIZE // max(n, 1))
     for first in range(0, max(n_perms, 1), batch):
-        orders = xp.empty((min(batch, n_perms - first), n), dtype=np.int32)
-        for row in range(len(orders)):
-            orders[row] = rng.permutation(seed, "autocorr", n, first + row, xp)
+        orders = permuted_orders(seed, "autocorr", n, first, min(batch, n_perms - first), xp)
         for start in range(0, len(genes), GENE_BLOCK):
             here = slice(start, start + GENE_BLOCK)
             block = dense_genes(x, genes[here])
@@ -220,19 +285,6 @@ def _sums(graph, x, genes, n_perms, seed):
             if n_perms:
                 permuted[first : first + len(orders), :, here] = pair_sums(edges, block, shift, orders)[[0, 2]].transpose(1, 0, 2)
     return mean, sums, permuted
-
-
-def dense_genes(x, genes):
-    """Some genes of a matrix, dense: float32 (cells, genes)."""
-    if not hasattr(x, "indptr"):
-        xp = backend.xp_of(x)
-        return xp.ascontiguousarray(x[:, xp.asarray(genes)], dtype=np.float32)
-    indptr, indices, values = backend.csr_parts(x, np.float32)
-    xp, column = backend.xp_of(values), np.full(x.shape[1], -1, dtype=np.int32)
-    column[genes] = np.arange(len(genes))
-    block = xp.zeros((x.shape[0], len(genes)), dtype=np.float32)
-    kernels.dense_columns(x.shape[0], indptr, indices, values, xp.asarray(column), len(genes), block)
-    return block
 
 
 def means(block):

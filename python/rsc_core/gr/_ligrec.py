@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rsc_core import backend, data, rng
+from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
+from rsc_core.gr._permute import orders
+from rsc_core.gr._slots import groups_of
 from rsc_core.kernels import ligrec as kernels
 from rsc_core.stats import benjamini_hochberg
 
@@ -85,9 +87,7 @@ def ligrec(
     not tested do not count in the adjustment; nothing is downloaded. Efremova et al. 2020, Nat. Protoc. 15:1484.
     """
     _check(complex_policy, corr_method, corr_axis, n_perms, threshold)
-    if cluster_key not in adata.obs:
-        raise InvalidInput(f"cluster_key {cluster_key!r}: no such column; obs has {', '.join(adata.obs)}.", "Name one of these.")
-    clusters = pd.Categorical(adata.obs[cluster_key].astype("category").cat.rename_categories(str)).remove_unused_categories()
+    clusters = groups_of(adata, cluster_key)
     groups = list(clusters.categories)
     if len(groups) < 2:
         raise NothingToTest(
@@ -291,9 +291,7 @@ class Expression:
         count, size, codes = xp.zeros(tested.shape, dtype=np.int64), xp.asarray(self.size, dtype=np.float64), xp.asarray(self.codes)
         observed = xp.asarray(self.mean / self.unit)
         for start in range(0, n_perms, ORDERS):
-            labels = xp.empty((min(ORDERS, n_perms - start), n_cells), dtype=np.int16)
-            for row in range(len(labels)):
-                labels[row] = codes[rng.permutation(seed, "ligrec", n_cells, start + row, xp)]
+            labels = codes[orders(seed, "ligrec", n_cells, start, min(ORDERS, n_perms - start), xp)]
             mean = self._group_sums(self.amount, xp.ascontiguousarray(labels.T)) / size[None, :, None]
             kernels.exceeding(count.size, *ends, tested, observed, mean, len(first), self.n_groups, len(labels), count)
         return backend.to_host(count)
@@ -346,18 +344,18 @@ def restore_ligrec(stored) -> dict[str, pd.DataFrame]:
     return _frames(stored["metadata"].reset_index(drop=True), stored["means"], stored["pvalues"], pairs)
 
 
-def tidy(result) -> pd.DataFrame:
+def tidy(result, corr_axis="clusters") -> pd.DataFrame:
     """The tested pairs of a result of :func:`ligrec` as one table, the most specific first.
 
     Returns
     -------
     DataFrame with columns source, target, cluster_1, cluster_2, mean, p_value, adjusted_p_value (Benjamini-Hochberg over
-    the interactions of the two clusters).
+    the interactions of the two clusters, or with ``corr_axis`` interactions over the pairs of clusters).
     """
     p = result["pvalues"].to_numpy()
     row, column = np.nonzero(~np.isnan(p))
     ends, pairs = (index.to_frame(index=False) for index in (result["means"].index, result["means"].columns))
     table = pd.concat([ends.iloc[row].reset_index(drop=True), pairs.iloc[column].reset_index(drop=True)], axis=1)
     table["mean"], table["p_value"] = result["means"].to_numpy()[row, column], p[row, column]
-    table["adjusted_p_value"] = benjamini_hochberg(p, axis=0)[row, column]
+    table["adjusted_p_value"] = benjamini_hochberg(p, axis=AXES[corr_axis])[row, column]
     return table.sort_values(["p_value", "mean"], ascending=[True, False], kind="stable", ignore_index=True)

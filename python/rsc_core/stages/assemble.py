@@ -17,6 +17,8 @@ from rsc_core.io.delta import Delta, read_delta
 from rsc_core.io.files import replaced
 from rsc_core.io.store import CountsStore, create_csr
 from rsc_core.pp._normalize import lognorm
+from rsc_core.stages import _samples
+from rsc_core.stages._clusters import write_table
 from rsc_core.stages._task import Task
 
 SHOWN = 12  # hexadecimal digits of a digest in a message
@@ -33,7 +35,7 @@ class Part:
     rows: np.ndarray
 
 
-def run(*, store, delta, output, x_content="lognorm"):
+def run(*, store, delta, output, tables=None, x_content="lognorm"):
     """Put the deltas together with the counts.
 
     Parameters
@@ -44,6 +46,8 @@ def run(*, store, delta, output, x_content="lognorm"):
         Deltas of one run, in any order.
     output
         AnnData file to write.
+    tables
+        Folder for the tables of genes that samples share (``moran.csv``, ``geary.csv``, ``sepal.csv``); None: not written.
     x_content
         ``"lognorm"``: X holds log(1 + count / size factor), float32, and ``layers['counts']`` the counts; ``"counts"``: X
         holds the counts.
@@ -66,6 +70,9 @@ def run(*, store, delta, output, x_content="lognorm"):
         owner = {}
         for part in parts:
             place(adata, part, owner, suffix=f"_{part.sample}" if part.sample and n_samples > 1 else "")
+        for name, table in _samples.merged(adata, parts, n_samples).items():
+            if tables is not None:
+                write_table(tables, name, table)
         records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
         records |= {"store": json.dumps(counts.record, sort_keys=True), "assemble": json.dumps(task.record, sort_keys=True)}
         adata.uns["rsc_core"] = records

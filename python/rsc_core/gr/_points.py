@@ -1,0 +1,102 @@
+"""Distances between points, for graphs and point statistics: the same on both backends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsc_core import backend
+from rsc_core.kernels import points as kernels
+
+FIELD_POINTS = 2.0  # in a field of the plane, were the points spread evenly
+CROWDED = 8.0  # points that a point shares its field with on average: the fields are made smaller
+MOST_FIELDS = 16  # for each point
+TABLE = 1 << 12  # entries of the table that finds a distance's bin
+
+
+class Fields:
+    """Points sorted into square fields of the plane of their first two coordinates.
+
+    Parameters
+    ----------
+    points
+        float64 (points, 2 or 3) of the host, at least one, finite.
+    xp
+        ``numpy`` or ``cupy``: where the searches run.
+    """
+
+    def __init__(self, points, xp=np):
+        n, plane = len(points), points[:, :2]
+        self.corner, extent = plane.min(axis=0), np.ptp(plane, axis=0)
+        longest = max(float(extent.max()), 1e-300)
+        self.width = max(float(np.sqrt(extent.prod() * FIELD_POINTS / n)), longest / n, longest * 1e-6)
+        while True:
+            size = (extent // self.width).astype(np.int64) + 1
+            field = np.minimum(((plane - self.corner) / self.width).astype(np.int64), size - 1) @ np.array([1, size[0]])
+            count = np.bincount(field, minlength=size.prod())
+            if (count.astype(np.float64) ** 2).sum() <= CROWDED * n or 4 * size.prod() > max(MOST_FIELDS * n, 64):
+                break
+            self.width /= 2
+        self.size, self.xp, self.n_points = size, xp, n
+        self.points, self.member = xp.asarray(points), xp.asarray(np.argsort(field, kind="stable"))
+        self.start = xp.asarray(np.concatenate([[0], np.cumsum(count)]).astype(np.int64))
+
+    def nearest(self, k, query=None):
+        """Indices int64 and squared distances float64 (queries, k) of the nearest points; near ones first, ties by index.
+
+        ``query``: float64 (queries, dimensions) of ``xp``; None: the points themselves, of which none is its own neighbour.
+        At most as many as there are points are found.
+        """
+        itself = query is None
+        query, k = self.points if itself else query, min(k, self.n_points - itself)
+        shape = (len(query), k)
+        index, square = self.xp.empty(shape, dtype=np.int64), self.xp.empty(shape)
+        if k:
+            plane = (*map(float, self.corner), self.width, *map(int, self.size))
+            args = (query, self.points, self.points.shape[1], *plane, self.start, self.member, int(itself), k, index, square)
+            kernels.nearest_in_fields(len(query), *args)
+        return index, square
+
+
+def pairs_within(points, limits, starts, between=True) -> np.ndarray:
+    """Ordered pairs of different points of two groups, by distance.
+
+    Parameters
+    ----------
+    points
+        float64 (points, dimensions), group after group; their backend is where the work is done.
+    limits
+        Largest squared distances, float64, rising, of the host.
+    starts
+        Where each group starts and the last ends, (groups + 1,) of the host.
+    between
+        Pairs of all groups with all; False: pairs within each group alone.
+
+    Returns
+    -------
+    int64 (groups, groups, limits), or (groups, limits), of the host: pairs at most that far apart.
+    """
+    xp, n_groups, n_limits = backend.xp_of(points), len(starts) - 1, len(limits)
+    tiles = [
+        (a, b, i)
+        for a in range(n_groups)
+        for i in range(starts[a], starts[a + 1], kernels.TILE)
+        for b in range(a, n_groups if between else a + 1)
+    ]
+    a, b, start = (np.array(part, dtype=np.int64) for part in zip(*tiles, strict=True)) if tiles else (np.zeros(0, dtype=np.int64),) * 3
+    starts = np.asarray(starts, dtype=np.int64)
+    ends = start, np.minimum(start + kernels.TILE, starts[a + 1]), starts[b], starts[b + 1]
+    scale = (TABLE - 1) / limits[-1] if limits[-1] > 0 else 0.0
+    # One entry below the exact one: d * scale is rounded.
+    lowest = np.searchsorted(limits, (np.arange(TABLE) - 1) / scale if scale else np.zeros(TABLE), side="left")
+    table = (xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32), TABLE, scale)
+    total = np.zeros((n_groups, n_groups, n_limits), dtype=np.int64)
+    ends, device_limits = [xp.asarray(end) for end in ends], xp.asarray(np.ascontiguousarray(limits))
+    for first_bin in range(0, n_limits, kernels.BINS):
+        n_bins = min(kernels.BINS, n_limits - first_bin)
+        count = xp.zeros((len(a), n_bins), dtype=np.int64)
+        kernels.pair_bins(len(a), points, points.shape[1], *ends, device_limits, n_limits, *table, first_bin, n_bins, count)
+        np.add.at(total[:, :, first_bin : first_bin + n_bins], (a, b), backend.to_host(count))
+    upper = np.triu_indices(n_groups, 1)
+    total[upper[::-1]] = total[upper]
+    total = total.cumsum(axis=2)
+    return total if between else total[np.arange(n_groups), np.arange(n_groups)]
