@@ -23,13 +23,13 @@ BITS = 14  # of a mantissa that are kept
 class Settings:
     """Strength of each part; the defaults lie in the acceptance band (accept.py)."""
 
-    branch_genes: float = 0.04  # share of the genes that a branch of the tree changes
-    branch_fold: float = 0.8  # standard deviation of their log fold change
-    trunk_fold: float = 1.3  # the same of the first branches, which make the first component
+    branch_genes: float = 0.05  # share of the genes that a branch of the tree changes
+    branch_fold: float = 1.1  # standard deviation of their log fold change
+    trunk_fold: float = 1.2  # the same of the first branches, which make the first component
     program_genes: float = 0.012
     program_fold: float = 1.6
     program_share: float = 0.30  # largest share of a cell's UMIs from programs
-    continuum: float = 0.5  # share of the cells between two neighbouring types
+    continuum: float = 0.45  # share of the cells between two neighbouring types
     batch_fold: float = 0.12
     log_library: float = 8.56
     log_library_sd: float = 0.52
