@@ -26,7 +26,7 @@ from bench.inputs import number_of_cells, prepare  # noqa: E402
 from bench.steps import STEPS  # noqa: E402
 from bench.tools import BACKENDS, TOOLS  # noqa: E402
 
-KEY = ("tool", "backend", "size", "step", "label")
+KEY = ("tool", "backend", "size", "n_genes", "step", "label")
 
 
 class Table:
@@ -71,8 +71,10 @@ def follow(worker, events, log, left, limit, deadline, add):
                 event = json.loads(line)
                 if "start" in event:
                     current, since, partial = event["start"], time.monotonic(), None
+                elif "about" in event:
+                    partial = event["about"]
                 elif "timed" in event:
-                    partial = event["timed"]
+                    partial = partial | event["timed"]
                 elif "row" in event:
                     add(event["row"])
                     left = [step for step in left if step != event["row"]["step"]]
@@ -184,10 +186,19 @@ def main(
                 "tool": tool, "backend_name": on, "folder": places[n_cells], "repeats": repeats, "budget": budget,
                 "spatial_folder": places[n_spatial if n_spatial in wanted else n_cells],
             }  # fmt: skip
-            common = {"tool": tool, "backend": on, "size": size, "label": label, "n_cells": n_cells, "date": date.today().isoformat()}
+            common = {
+                "tool": tool,
+                "backend": on,
+                "size": size,
+                "label": label,
+                "n_cells": n_cells,
+                "n_genes": genes,
+                "prepared": made["backend"],
+                "date": date.today().isoformat(),
+            }
 
             def add(row, common=common):
-                row = common | row | {"prepared": made["backend"]}
+                row = common | row
                 row |= bound(row)
                 table.add(row)
                 say(row)
@@ -197,13 +208,9 @@ def main(
 
 def say(row):
     """One line on the screen."""
-    time_ = f"{row['median']:.4f} s (first {row['first']:.3f})" if "median" in row else row.get("reason", "")[:160]
-    print(
-        f"{row['size']:>6} {row['tool']:>18} {row['step']:<28} {row['status']:<8} {time_}  {row.get('quality') or row.get('quality_error') or ''}"[
-            :400
-        ],
-        flush=True,
-    )
+    what = f"{row['median']:.4f} s (first {row['first']:.3f})" if "median" in row else row.get("reason", "")[:160]
+    quality = row.get("quality") or row.get("quality_error") or ""
+    print(f"{row['size']:>6} {row['tool']:>18} {row['step']:<28} {row['status']:<8} {what}  {quality}"[:400], flush=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
 from bench import draw
 from bench.model import Model, make_cells, make_model
-
 from rsc_core import backend
 from rsc_core.io.store import write_store
 

@@ -12,8 +12,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from bench.cells import gene_names, generate
 
+from bench.cells import gene_names, generate
 from rsc_core import backend
 from rsc_core.gr import spatial_neighbors
 from rsc_core.io.store import CountsStore

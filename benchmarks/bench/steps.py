@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anndata as ad
 import numpy as np
+
 from bench import quality as q
 from bench.inputs import N_NEIGHBORS, Inputs
 

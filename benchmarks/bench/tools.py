@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 import numpy as np
+
 from bench.inputs import N_HVG, N_NEIGHBORS, TARGET_SUM
 from bench.steps import N_PERMS, PROGENY, REGULATORS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -16,10 +17,10 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+
 from bench import tools
 from bench.inputs import Inputs
 from bench.steps import STEPS, fresh
-
 from rsc_core import backend
 
 PROBE_BYTES = {"cpu": 1 << 28, "gpu": 1 << 31}
@@ -33,7 +34,12 @@ class Events:
 
     def say(self, **event):
         """Write one line."""
-        print(json.dumps(event, default=str), file=self.file, flush=True)
+        print(json.dumps(event, default=_plain), file=self.file, flush=True)
+
+
+def _plain(value):
+    """A NumPy number as Python's; anything else as text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "size", 0) == 1 else str(value)
 
 
 def main(tool, backend_name, folder, spatial_folder, steps, repeats, budget, events_path):
@@ -56,6 +62,7 @@ def main(tool, backend_name, folder, spatial_folder, steps, repeats, budget, eve
         row = about | {"step": name, "n_cells": given.n_cells, "n_genes": given.n_genes, "nonzeros": given.nnz}
         row["input_digest"] = given.digest(step.needs)
         row["bound_bytes"], row["bound_operations"] = (float(x) for x in step.cost(given))
+        events.say(about=row)
         try:
             if name not in calls:
                 raise tools.Absent(f"{tool} has no such step")
@@ -94,11 +101,9 @@ def timed(call, step, inputs, tool, backend_name, repeats, budget, events) -> di
             break
     host, device = peaks(backend_name)
     warm = seconds[1:] or seconds
-    row = {
-        "status": "ok", "first": seconds[0], "median": float(np.median(warm)), "min": min(warm), "max": max(warm), "repeats": len(seconds) - 1,
-        "peak_host_bytes": host, "peak_device_bytes": device, "peak_memory": device if backend_name == "gpu" else host,
-        "memory_before": before,
-    }  # fmt: skip
+    row = {"status": "ok", "first": seconds[0], "median": float(np.median(warm)), "min": min(warm), "max": max(warm)}
+    row |= {"repeats": len(seconds) - 1, "peak_host_bytes": host, "peak_device_bytes": device, "memory_before": before}
+    row["peak_memory"] = device if backend_name == "gpu" else host
     events.say(timed=row)
     try:
         row["quality"] = step.quality(result, adata, inputs)
@@ -139,13 +144,8 @@ def probe(backend_name) -> dict:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    rate = {
-        "bytes_per_second": 2 * size / best(lambda: y.__setitem__(slice(None), x)),
-        "operations_per_second": 2 * n**3 / best(lambda: a @ a),
-    }
-    del x, y, a
-    _release(backend_name)
-    return rate
+    copy, product = best(functools.partial(y.__setitem__, slice(None), x)), best(functools.partial(xp.matmul, a, a))
+    return {"bytes_per_second": 2 * size / copy, "operations_per_second": 2 * n**3 / product}
 
 
 def _pool():
