@@ -38,8 +38,14 @@ class Table:
             self.rows = json.loads(self.path.read_text())["rows"]
         self.about = about
 
+    def find(self, row):
+        """The row with the same key, or None."""
+        return next((old for old in self.rows if all(old.get(key) == row.get(key) for key in KEY)), None)
+
     def add(self, row):
-        """Put a row in the place of one with the same key, and write the file."""
+        """Put a row in the place of one with the same key, and write the file; one that was not run replaces none."""
+        if row["status"] == "not run" and self.find(row):
+            return
         self.rows = [old for old in self.rows if any(old.get(key) != row.get(key) for key in KEY)] + [row]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
@@ -133,10 +139,11 @@ def bound(row):
 )
 @click.option("--genes", default=25_000, show_default=True)
 @click.option("--spatial-size", default=None, help="Points of the spatial steps. [default: 100k from 90k cells on, else the cells]")
-@click.option("--steps", default="all", show_default=True, help=f"Comma-separated, of: {', '.join(STEPS)}.")
+@click.option("--steps", default="all", show_default=True, help=f"all that a tool has, or, comma-separated, of: {', '.join(STEPS)}.")
 @click.option("--skip", default="", help="Steps to leave out.")
 @click.option("--backend", "backend_name", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Of rsc_core.")
 @click.option("--prepare-backend", type=click.Choice(["cpu", "gpu"]), default=None, help="Makes the inputs. [default: --backend]")
+@click.option("--missing", is_flag=True, help="Only steps that have no time in the output yet.")
 @click.option("--repeats", default=5, show_default=True, help="Warm calls.")
 @click.option("--budget", default=30.0, show_default=True, help="Seconds of a step after which no further warm call begins.")
 @click.option("--limit", default=120.0, show_default=True, help="Seconds of a step after which its process is ended.")
@@ -152,6 +159,7 @@ def main(
     spatial_size,
     steps,
     skip,
+    missing,
     backend_name,
     prepare_backend,
     repeats,
@@ -203,7 +211,10 @@ def main(
                 table.add(row)
                 say(row)
 
-            watch(options, chosen, limit, deadline, add)
+            own = [step for step in chosen if steps != "all" or step in TOOLS[tool](on)]
+            if missing:
+                own = [step for step in own if (table.find(common | {"step": step}) or {}).get("status") != "ok"]
+            watch(options, own, limit, deadline, add)
 
 
 def say(row):

@@ -45,7 +45,7 @@ def test_counts_of_a_stored_seed(small):
     assert cells.digest(cells.counts(small, 0, 200)) == DIGEST
 
 
-DIGEST = "a356fe04f9711da6295f28a15c333a3ddfb7856da72aec8d72e16de66e3980c7"
+DIGEST = "633bfd1b5223c7b94473c904be2b6e812a28d36f19f02503f316db6d0cb2e64e"
 
 
 def test_counts_are_negative_binomial(to_xp):

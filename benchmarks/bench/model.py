@@ -25,7 +25,7 @@ class Settings:
 
     branch_genes: float = 0.05  # share of the genes that a branch of the tree changes
     branch_fold: float = 1.1  # standard deviation of their log fold change
-    trunk_fold: float = 1.2  # the same of the first branches, which make the first component
+    trunk_fold: float = 1.15  # the same of the first branches, which make the first component
     program_genes: float = 0.012
     program_fold: float = 1.6
     program_share: float = 0.30  # largest share of a cell's UMIs from programs
