@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "python")]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "rsc_benchmarks_numba"))
 
-from bench.inputs import number_of_cells, prepare  # noqa: E402
+from bench.inputs import Inputs, number_of_cells  # noqa: E402
 from bench.steps import STEPS  # noqa: E402
 from bench.tools import BACKENDS, TOOLS  # noqa: E402
 
@@ -51,6 +51,15 @@ class Table:
         temporary = self.path.with_suffix(".part")
         temporary.write_text(json.dumps(self.about | {"rows": self.rows}, indent=1) + "\n")
         temporary.replace(self.path)
+
+
+def prepared(folder, n_cells, deadline, **options) -> dict:
+    """Make the inputs in a process of its own unless they are there; what made them."""
+    if not (Path(folder) / "made.json").exists():
+        options |= {"folder": folder, "n_cells": n_cells}
+        command = [sys.executable, "-m", "bench.inputs", json.dumps(options)]
+        subprocess.run(command, check=True, env=environment(), timeout=max(1, deadline - time.monotonic()))
+    return Inputs(folder).made
 
 
 def watch(options, steps, limit, deadline, add):
@@ -186,7 +195,7 @@ def main(
         places = {n: str(Path(folder) / f"{n}x{genes}_{seed}") for n in wanted | {n_spatial}}
         for n in wanted:
             start = time.monotonic()
-            made = prepare(places[n], n, n_genes=genes, backend_name=prepare_backend or backend_name, seed=seed).made
+            made = prepared(places[n], n, deadline, n_genes=genes, backend_name=prepare_backend or backend_name, seed=seed)
             print(f"inputs of {n} cells: {time.monotonic() - start:.1f} s, {made}", flush=True)
         for tool in tools:
             on = backend_name if backend_name in BACKENDS.get(tool, ("cpu",)) else BACKENDS.get(tool, ("cpu",))[0]

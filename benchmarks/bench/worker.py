@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.metadata
 import json
 import os
@@ -152,11 +153,11 @@ def _pool():
     """The allocator that rapids-singlecell's documentation asks for, with its peak counted."""
     import cupy
     import rmm
-    import rmm.statistics
     from rmm.allocators.cupy import rmm_cupy_allocator
 
     rmm.reinitialize(pool_allocator=True)
-    rmm.statistics.enable_statistics()
+    with contextlib.suppress(ImportError, AttributeError):
+        importlib.import_module("rmm.statistics").enable_statistics()
     cupy.cuda.set_allocator(rmm_cupy_allocator)
 
 
