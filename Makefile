@@ -17,7 +17,7 @@ demo: setup
 
 lint: setup
 	.venv/bin/ruff check .
-	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run
+	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run assets/own_gpu.sh
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
 test: setup lint

@@ -16,13 +16,26 @@ include { REPORT } from './modules/report'
 
 // What only says where and how to run: it changes no result, and the report does not show it.
 def placeParameters() {
-    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'help']
+    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'help'] + Parameters.namesOf('facility', schemaFile())
+}
+
+def schemaFile() {
+    return file("${projectDir}/nextflow_schema.json")
+}
+
+// Parameters that a profile cannot do without.
+def lackingOfProfiles(Map settings) {
+    def queues = settings.backend == 'gpu' ? ['queue_cpu', 'queue_gpu'] : ['queue_cpu']
+    def needed = [awsbatch: queues, azure: queues]
+    return workflow.profile.tokenize(',').collectMany { name ->
+        (needed[name] ?: []).findAll { parameter -> !settings[parameter] }.collect { parameter -> "--${parameter}: missing, the profile ${name} needs it. See docs/cloud.md." }
+    }
 }
 
 // Checks parameters and samplesheet; ends the run with one message that lists all that is wrong.
 def checkedSheet(Parameters parameters) {
     def settings = parameters.values
-    def problems = parameters.problems
+    def problems = parameters.problems + lackingOfProfiles(settings)
     if (problems) {
         error("The parameters are not right:\n  ${problems.join('\n  ')}\nNothing was run.")
     }
@@ -178,10 +191,10 @@ workflow RSC_FLOW {
 workflow {
     main:
     if (params.help) {
-        log.info(Parameters.help(params, file("${projectDir}/nextflow_schema.json")))
+        log.info(Parameters.help(params, schemaFile()))
     }
     else {
-        def parameters = new Parameters(params, file("${projectDir}/nextflow_schema.json"))
+        def parameters = new Parameters(params, schemaFile())
         def sheet = checkedSheet(parameters)
         def settings = parameters.values
         file("${settings.outdir}/pipeline_info").mkdirs()
