@@ -17,7 +17,8 @@ demo: setup
 
 lint: setup
 	.venv/bin/ruff check .
-	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run assets/own_gpu.sh
+	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run assets/own_gpu.sh tests/slurm/*.sh tests/containers.sh
+	.venv/bin/hadolint containers/*.Dockerfile
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
 test: setup lint

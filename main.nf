@@ -16,7 +16,7 @@ include { REPORT } from './modules/report'
 
 // What only says where and how to run: it changes no result, and the report does not show it.
 def placeParameters() {
-    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'help'] + Parameters.namesOf('facility', schemaFile())
+    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'container_rapids', 'help'] + Parameters.namesOf('facility', schemaFile())
 }
 
 def schemaFile() {

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from rsc_core import __version__
+from rsc_core import __version__, prebuilt
 from rsc_core.errors import DeviceMemoryExhausted, RscError
 
 existing_file = click.Path(exists=True, dir_okay=False)
@@ -51,6 +51,7 @@ def run(command) -> None:
     Exit codes: 0 done; 2 usage; 42 device memory exhausted; 65 invalid input; 69 backend not available. Anything else
     is a bug and prints its traceback.
     """
+    prebuilt.fill_cache()
     try:
         command()
     except RscError as error:
