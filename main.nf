@@ -57,6 +57,13 @@ def library(String stage) {
     return Library.of(projectDir, workflow.workDir, stage)
 }
 
+// JSON of what the run is made from.
+def provenance(Map settings, String parameters) {
+    def images = ['container_cpu', 'container_gpu', 'container_rapids'].collectEntries { name -> [name, settings[name]] }
+    def run = [project: projectDir, commit: workflow.commitId, version: workflow.manifest.version, nextflow: workflow.nextflow.version.toString()]
+    return Provenance.of(run + [engine: workflow.containerEngine, images: images], parameters)
+}
+
 // Where the results are, or how to go on.
 def farewell() {
     if (params.help) {
@@ -161,10 +168,7 @@ workflow RSC_FLOW {
     deltas = PREPROCESS.out.delta
         .mix(integrated, NEIGHBORS.out.delta, EMBED.out.delta, CLUSTER.out.delta, MARKERS.out.delta, activity, spatial)
         .toSortedList { delta -> delta.name }
-    ASSEMBLE(MERGE.out.store, deltas, settings.subMap(['x_content']), library('assemble'))
-
-    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables).flatten().toSortedList { table -> table.name }
-    run_records = INGEST.out.run_record
+    task_records = INGEST.out.run_record
         .mix(
             QC.out.run_record,
             MERGE.out.run_record,
@@ -176,9 +180,13 @@ workflow RSC_FLOW {
             MARKERS.out.run_record,
             activity_record,
             spatial_record,
-            ASSEMBLE.out.run_record,
         )
         .toSortedList { run_record -> run_record.name }
+
+    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content']), library('assemble'))
+
+    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables).flatten().toSortedList { table -> table.name }
+    run_records = task_records.combine(ASSEMBLE.out.run_record).map { found -> found.sort { run_record -> run_record.name } }
     REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title']), library('report'))
 
     channel.topic('versions')

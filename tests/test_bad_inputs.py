@@ -3,6 +3,8 @@
 import contextlib
 import importlib.util
 import io
+import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -112,3 +114,61 @@ def test_random_tables(tmp_path_factory, text):
     path.write_text(text, encoding="utf-8", newline="")
     with contextlib.suppress(InvalidInput):
         assert formats.read(path).X is not None
+
+
+# ---- names that come from users
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "../a",
+        "a/b",
+        ".hidden",
+        "-rf",
+        "a;id",
+        "$(id)",
+        "a`id`",
+        "a'b",
+        'a"b',
+        "a\nb",
+        "é",
+        "<b>",
+        "counts",
+        "",
+        "x" * 101,
+        "a|b",
+        "a&b",
+        "*",
+    ],
+)
+def test_names_of_samples_that_are_refused(name):
+    """Names of samples become names of files and words of scripts."""
+    schema = json.loads((ROOT / "assets" / "schema_input.json").read_text())
+    pattern = schema["items"]["properties"]["sample"]["pattern"]
+    assert not re.fullmatch(pattern, name)
+    assert re.fullmatch(pattern, "Donor-1.lib_2") and re.fullmatch(pattern, "x" * 100)
+
+
+def test_nothing_unpickles_evaluates_or_starts_a_shell():
+    """What would run a file's code or a user's words; models and caches of our own are no exception."""
+    words = r"pickle\.load|allow_pickle=True|\beval\(|\bexec\(|os\.system|shell=True|joblib\.load|yaml\.load\(|marshal\.load"
+    sources = [file for folder in ("python/rsc_core", "bin") for file in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 50
+    assert [str(file) for file in sources if re.search(words, file.read_text())] == []
+
+
+def test_nothing_reaches_for_the_network():
+    words = r"\b(urllib\.request|requests|httpx|aiohttp|socket|ftplib|http\.client|pooch)\b"
+    sources = [file for folder in ("python/rsc_core", "bin") for file in (ROOT / folder).rglob("*.py")]
+    imports = re.compile(rf"^\s*(import|from)\s+{words}", re.MULTILINE)
+    assert [str(file) for file in sources if imports.search(file.read_text())] == []
+
+
+def test_results_are_not_writable_for_all(tmp_path):
+    """Whatever the umask of the caller is, others get no more than to read."""
+    (tmp_path / "in").mkdir()
+    code, said = ingest(make.h5ad()(tmp_path / "in"), tmp_path / "out.h5ad")
+    assert code == 0, said
+    assert not [file for file in tmp_path.rglob("*") if file.stat().st_mode & 0o002]

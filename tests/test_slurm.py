@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Cluster:
     """A cluster with its folder, and runs of the workflow on it."""
 
     def __init__(self, folder):
-        self.folder, self.launch = folder / "cluster", folder / "launch"
+        self.folder, self.launch = Path(tempfile.mkdtemp(prefix="rsc-flow-slurm-")), folder / "launch"
+        self.folder.chmod(0o755)  # munge wants a socket that all may reach; folders of pytest are private
         self.launch.mkdir()
         self.env = os.environ | {"SLURM_CONF": str(self.folder / "etc" / "slurm.conf"), "RSC_FLOW_SLURM_PORT": "17817"}
 

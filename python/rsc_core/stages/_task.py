@@ -57,7 +57,7 @@ class Task:
             "seed": seed,
             "versions": self.versions,
         }
-        self._steps, self._started = [], time.perf_counter()
+        self._steps, self._started, self._start_seconds = [], time.perf_counter(), process_seconds()
 
     @contextlib.contextmanager
     def step(self, name: str):
@@ -92,8 +92,10 @@ class Task:
             "stage": self.stage,
             "backend": self.backend,
             "device": backend.device_name(self.backend),
+            "driver": driver_version(),
             "host": platform.node(),
             "cpus": len(os.sched_getaffinity(0)),
+            "start_seconds": round(self._start_seconds, 4),
             "process_seconds": round(process_seconds(), 4),
             "seconds": round(time.perf_counter() - self._started, 4),
             "peak_host_bytes": peak_host_bytes(),
@@ -109,6 +111,13 @@ class Task:
 def peak_host_bytes() -> int:
     """Largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def driver_version() -> str:
+    """Version of the machine's NVIDIA driver; empty where there is none."""
+    told = Path("/proc/driver/nvidia/version")
+    words = told.read_text().split() if told.exists() else []
+    return next((word for word in words if word[0].isdigit() and "." in word), "")
 
 
 def process_seconds() -> float:
