@@ -2,7 +2,7 @@
 NEXTFLOW := tools/nextflow
 export PYTHON
 
-.PHONY: setup demo lint test clean
+.PHONY: setup demo lint test test_slow clean
 
 setup: .venv/complete
 
@@ -22,7 +22,11 @@ lint: setup
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
 test: setup lint
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+
+# Kills of whole runs, SLURM's faults: a quarter of an hour.
+test_slow: setup
+	.venv/bin/pytest -m slow
 
 clean:
 	rm -rf work results .nextflow .nextflow.log* .pytest_cache .ruff_cache

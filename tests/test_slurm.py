@@ -19,7 +19,7 @@ SLURM = ROOT / "tests" / "slurm"
 GPU_STAGES = {file.stem.upper() for file in (ROOT / "modules").glob("*.nf") if "label 'process_gpu'" in file.read_text()}
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 
 
 def install():
@@ -134,6 +134,7 @@ def test_a_gpu_task_has_a_gpu_of_its_own(cluster, tmp_path):
     assert len(jobs) == sum(name.split(" ")[0] in GPU_STAGES for name in cluster.trace("gpus"))
 
 
+@pytest.mark.slow
 def test_a_lost_node(cluster, tmp_path):
     """A node dies under a task: the task runs again on the other, and the run ends right."""
     slow_stub(cluster, tmp_path)
@@ -149,6 +150,7 @@ def test_a_lost_node(cluster, tmp_path):
     assert "terminated for an unknown reason" in (cluster.launch / "lost.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_held_queue(cluster, tmp_path):
     """A partition that is down holds the jobs; the run goes on when it is up."""
     subprocess.run(["scontrol", "update", "partition=gpu", "state=down"], env=cluster.env, check=True)
@@ -162,6 +164,7 @@ def test_a_held_queue(cluster, tmp_path):
     assert process.wait(300) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_task_is_submitted_again(cluster, tmp_path):
     """As the scheduler kills for memory: SIGKILL, 137. The second attempt asks for more."""
     slow_stub(cluster, tmp_path)
@@ -175,6 +178,7 @@ def test_a_killed_task_is_submitted_again(cluster, tmp_path):
     assert [(row["status"], row["exit"]) for row in rows] == [("FAILED", "137"), ("COMPLETED", "0")]
 
 
+@pytest.mark.slow
 def test_the_head_is_killed_and_the_run_resumed(cluster):
     """The demo for real: what had finished is kept, and the results have the bytes of an undisturbed run."""
     cluster.env["PATH"] = os.environ["PATH"]
