@@ -12,20 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMPUTE = (
-    "ingest",
-    "qc",
-    "merge",
-    "preprocess",
-    "integrate",
-    "neighbors",
-    "embed",
-    "cluster",
-    "markers",
-    "activity",
-    "spatial",
-    "assemble",
-)
+COMPUTE = sorted(file.stem for file in (ROOT / "bin").glob("*.py") if file.stem not in ("report", "versions"))
 FORBIDDEN = (
     "matplotlib torch scanpy squidpy decoupler dask xarray awkward sklearn umap pynndescent igraph faiss plotly IPython cupy tensorflow"
 )
