@@ -2,7 +2,7 @@
 NEXTFLOW := tools/nextflow
 export PYTHON
 
-.PHONY: setup demo lint test clean
+.PHONY: setup demo lint test test_slow clean
 
 setup: .venv/complete
 
@@ -17,11 +17,16 @@ demo: setup
 
 lint: setup
 	.venv/bin/ruff check .
-	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run
+	.venv/bin/shellcheck tools/nextflow tools/setup .ci/run assets/own_gpu.sh tests/slurm/*.sh tests/containers.sh
+	.venv/bin/hadolint containers/*.Dockerfile
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
 test: setup lint
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+
+# Kills of whole runs, SLURM's faults: a quarter of an hour.
+test_slow: setup
+	.venv/bin/pytest -m slow
 
 clean:
 	rm -rf work results .nextflow .nextflow.log* .pytest_cache .ruff_cache

@@ -17,13 +17,26 @@ include { REPORT } from './modules/report'
 
 // What only says where and how to run: it changes no result, and the report does not show it.
 def placeParameters() {
-    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'help']
+    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'container_rapids', 'help'] + Parameters.namesOf('facility', schemaFile())
+}
+
+def schemaFile() {
+    return file("${projectDir}/nextflow_schema.json")
+}
+
+// Parameters that a profile cannot do without.
+def lackingOfProfiles(Map settings) {
+    def queues = settings.backend == 'gpu' ? ['queue_cpu', 'queue_gpu'] : ['queue_cpu']
+    def needed = [awsbatch: queues, azure: queues]
+    return workflow.profile.tokenize(',').collectMany { name ->
+        (needed[name] ?: []).findAll { parameter -> !settings[parameter] }.collect { parameter -> "--${parameter}: missing, the profile ${name} needs it. See docs/cloud.md." }
+    }
 }
 
 // Checks parameters and samplesheet; ends the run with one message that lists all that is wrong.
 def checkedSheet(Parameters parameters) {
     def settings = parameters.values
-    def problems = parameters.problems
+    def problems = parameters.problems + lackingOfProfiles(settings)
     if (problems) {
         error("The parameters are not right:\n  ${problems.join('\n  ')}\nNothing was run.")
     }
@@ -43,6 +56,13 @@ def isIntegrated(Map settings, Samplesheet sheet) {
 // The files of rsc_core that a stage uses.
 def library(String stage) {
     return Library.of(projectDir, workflow.workDir, stage)
+}
+
+// JSON of what the run is made from.
+def provenance(Map settings, String parameters) {
+    def images = ['container_cpu', 'container_gpu', 'container_rapids'].collectEntries { name -> [name, settings[name]] }
+    def run = [project: projectDir, commit: workflow.commitId, version: workflow.manifest.version, nextflow: workflow.nextflow.version.toString()]
+    return Provenance.of(run + [engine: workflow.containerEngine, images: images], parameters)
 }
 
 // Where the results are, or how to go on.
@@ -165,10 +185,7 @@ workflow RSC_FLOW {
     deltas = PREPROCESS.out.delta
         .mix(integrated, NEIGHBORS.out.delta, EMBED.out.delta, CLUSTER.out.delta, MARKERS.out.delta, activity, spatial)
         .toSortedList { delta -> delta.name }
-    ASSEMBLE(MERGE.out.store, deltas, settings.subMap(['x_content']), library('assemble'))
-
-    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
-    run_records = INGEST.out.run_record
+    task_records = INGEST.out.run_record
         .mix(
             QC.out.run_record,
             MERGE.out.run_record,
@@ -181,9 +198,13 @@ workflow RSC_FLOW {
             activity_record,
             spatial_record,
             concordance_record,
-            ASSEMBLE.out.run_record,
         )
         .toSortedList { run_record -> run_record.name }
+
+    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content']), library('assemble'))
+
+    tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
+    run_records = task_records.combine(ASSEMBLE.out.run_record).map { found -> found.sort { run_record -> run_record.name } }
     REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title', 'figure_formats']), library('report'))
 
     channel.topic('versions')
@@ -196,10 +217,10 @@ workflow RSC_FLOW {
 workflow {
     main:
     if (params.help) {
-        log.info(Parameters.help(params, file("${projectDir}/nextflow_schema.json")))
+        log.info(Parameters.help(params, schemaFile()))
     }
     else {
-        def parameters = new Parameters(params, file("${projectDir}/nextflow_schema.json"))
+        def parameters = new Parameters(params, schemaFile())
         def sheet = checkedSheet(parameters)
         def settings = parameters.values
         file("${settings.outdir}/pipeline_info").mkdirs()

@@ -12,6 +12,8 @@ from rsc_core import cli
 @cli.output_option("AnnData file (.h5ad)")
 @click.option("--tables", help="Folder for the tables that samples share.")
 @click.option("--x-content", type=click.Choice(["lognorm", "counts"]), default="lognorm", help="What X holds.")
+@click.option("--run-record", multiple=True, type=cli.existing_file, help="Run record of a task; repeatable.")
+@click.option("--provenance", type=cli.existing_file, help="JSON of the run: parameters, revision, images.")
 def assemble(**options):
     """Put the counts and all deltas together to the one AnnData file that users open."""
     from rsc_core.stages.assemble import run

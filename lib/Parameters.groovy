@@ -34,6 +34,12 @@ class Parameters {
         return all
     }
 
+    /** Names of the parameters of a group of the schema. */
+    static List<String> namesOf(String group, Path schemaFile) {
+        final schema = new JsonSlurper().parse(schemaFile.toFile()) as Map
+        return schema['$defs'][group].properties.keySet().toList()
+    }
+
     /** All parameters as JSON, a line each. */
     String json() {
         return JsonOutput.prettyPrint(JsonOutput.toJson(values)) + '\n'

@@ -1,4 +1,4 @@
-// Counts store and deltas -> the AnnData file that users open.
+// Counts store and deltas -> the AnnData file that users open. `provenance` is JSON.
 process ASSEMBLE {
     tag "all samples"
     label 'process_low'
@@ -6,6 +6,8 @@ process ASSEMBLE {
     input:
     path store
     path deltas, stageAs: 'deltas/*'
+    path run_records, stageAs: 'records/*'
+    val provenance
     val options
     path library
 
@@ -18,9 +20,12 @@ process ASSEMBLE {
     script:
     """
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
+    echo ${Shell.quote(provenance)} > provenance.json
     assemble.py \\
         --store ${store} \\
         ${Shell.repeated('delta', deltas)} \\
+        ${Shell.repeated('run-record', run_records)} \\
+        --provenance provenance.json \\
         --output adata.h5ad \\
         --tables tables \\
         ${Shell.options(options)}

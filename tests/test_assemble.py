@@ -132,3 +132,20 @@ def test_two_deltas_for_one_slot(folder):
 def test_normalised_values_need_size_factors(folder):
     with pytest.raises(InvalidInput, match="size_factor"):
         assemble(folder, "a.h5ad")
+
+
+def test_what_it_was_made_from(folder):
+    """Devices of the tasks and the run are kept; times are not, so that two runs give the same bytes."""
+    (folder / "run.json").write_text('{"revision": "abc+", "images": {"container_cpu": "x"}, "parameters": {"seed": 0}}')
+    record = {"stage": "qc:a", "backend": "gpu", "device": "H100", "driver": "580.1", "seconds": 1.0, "host": "here"}
+    given = {"run_record": [folder / "qc.json"], "provenance": folder / "run.json"}
+    (folder / "qc.json").write_text(json.dumps(record))
+    made = assemble(folder, "preprocess.h5ad", **given).uns["rsc_core"]
+    assert json.loads(made["run"])["revision"] == "abc+"
+    assert json.loads(made["tasks"]) == {"qc:a": {"backend": "gpu", "device": "H100", "driver": "580.1"}}
+    parents = json.loads(made["assemble"])["parents"]
+    assert parents["preprocess.h5ad"] == digest_of(folder / "preprocess.h5ad")
+    first = (folder / "out.h5ad").read_bytes()
+    (folder / "qc.json").write_text(json.dumps(record | {"seconds": 2.0, "host": "there"}))
+    assemble(folder, "preprocess.h5ad", **given)
+    assert (folder / "out.h5ad").read_bytes() == first

@@ -1,5 +1,6 @@
 """INGEST: what it refuses, with which message and exit code, and that it keeps every count."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from rsc_core.io.files import digest_of_path
 from rsc_core.io.store import CountsStore
 
 SCRIPT = Path(__file__).parents[1] / "bin" / "ingest.py"
@@ -151,3 +153,16 @@ def test_explicit_zeros_and_duplicates_are_folded(tmp_path):
     assert ingest(tmp_path / "a.h5ad", tmp_path / "out.h5ad").returncode == 0
     store = CountsStore(tmp_path / "out.h5ad")
     assert store.data.tolist() == [3, 4] and store.indices.tolist() == [2, 0]
+
+
+def test_the_input_is_identified(tmp_path):
+    """By SHA-256 of the file; of a folder by names and contents of its files, wherever it lies."""
+    small().write_h5ad(tmp_path / "a.h5ad")
+    assert ingest(tmp_path / "a.h5ad", tmp_path / "out.h5ad").returncode == 0
+    digest = hashlib.sha256((tmp_path / "a.h5ad").read_bytes()).hexdigest()
+    assert CountsStore(tmp_path / "out.h5ad").record["input"] == {"name": "a.h5ad", "sha256": digest}
+    for folder, text in (("one", "x"), ("two", "x"), ("three", "y")):
+        (tmp_path / folder / "in").mkdir(parents=True)
+        (tmp_path / folder / "in" / "f").write_text(text)
+    one, two, three = (digest_of_path(tmp_path / folder) for folder in ("one", "two", "three"))
+    assert one == two != three

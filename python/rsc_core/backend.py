@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from rsc_core import prebuilt
 from rsc_core.errors import BackendUnavailable
 
 BACKENDS = ("cpu", "gpu")
@@ -200,7 +201,11 @@ def module(source: Path):
 def _module(source: Path, device: int):
     import cupy
 
-    return cupy.RawModule(code=cuda_source(source), options=NVRTC_OPTIONS, backend="nvrtc")
+    text = cuda_source(source)
+    binary = prebuilt.cubin(text, NVRTC_OPTIONS, cupy.cuda.Device(device).compute_capability)
+    if binary is not None:
+        return cupy.RawModule(path=str(binary))
+    return cupy.RawModule(code=text, options=NVRTC_OPTIONS, backend="nvrtc")
 
 
 def cuda_source(source: Path) -> str:

@@ -21,6 +21,11 @@ def replaced(path):
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)  # the new name is in the folder, which has a cache of its own
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,3 +39,12 @@ def digest_of_file(path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_of_path(path) -> str:
+    """SHA-256 of a file's bytes; of a folder, of the names and digests of its files."""
+    path = Path(path)
+    if not path.is_dir():
+        return digest_of_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("".join(f"{file.relative_to(path)}\0{digest_of_file(file)}\n" for file in files).encode()).hexdigest()

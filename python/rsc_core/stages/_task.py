@@ -59,7 +59,7 @@ class Task:
             "versions": self.versions,
         }
         self.plan = None  # of memory, by stages._counts
-        self._steps, self._started = [], time.perf_counter()
+        self._steps, self._started, self._start_seconds = [], time.perf_counter(), process_seconds()
 
     @contextlib.contextmanager
     def step(self, name: str):
@@ -94,9 +94,11 @@ class Task:
             "stage": self.stage,
             "backend": self.backend,
             "device": backend.device_name(self.backend),
+            "driver": driver_version(),
             "host": platform.node(),
             "cpus": len(os.sched_getaffinity(0)),
             "started": round(time.time() - process_seconds(), 2),
+            "start_seconds": round(self._start_seconds, 4),
             "process_seconds": round(process_seconds(), 4),
             "seconds": round(time.perf_counter() - self._started, 4),
             "peak_host_bytes": peak_host_bytes(),
@@ -128,6 +130,13 @@ def _shown(text: str):
 def peak_host_bytes() -> int:
     """Largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def driver_version() -> str:
+    """Version of the machine's NVIDIA driver; empty where there is none."""
+    told = Path("/proc/driver/nvidia/version")
+    words = told.read_text().split() if told.exists() else []
+    return next((word for word in words if word[0].isdigit() and "." in word), "")
 
 
 def process_seconds() -> float:

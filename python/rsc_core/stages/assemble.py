@@ -35,7 +35,7 @@ class Part:
     rows: np.ndarray
 
 
-def run(*, store, delta, output, tables=None, x_content="lognorm"):
+def run(*, store, delta, output, tables=None, x_content="lognorm", run_record=(), provenance=None):
     """Put the deltas together with the counts.
 
     Parameters
@@ -51,6 +51,10 @@ def run(*, store, delta, output, tables=None, x_content="lognorm"):
     x_content
         ``"lognorm"``: X holds log(1 + count / size factor), float32, and ``layers['counts']`` the counts; ``"counts"``: X
         holds the counts.
+    run_record
+        Run records of the tasks: backend, device and driver of each go to ``uns['rsc_core']['tasks']``.
+    provenance
+        JSON file of the run (parameters, revision, images), kept as ``uns['rsc_core']['run']``.
 
     Raises
     ------
@@ -75,6 +79,9 @@ def run(*, store, delta, output, tables=None, x_content="lognorm"):
                 write_table(tables, name, table)
         records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
         records |= {"store": json.dumps(counts.record, sort_keys=True), "assemble": json.dumps(task.record, sort_keys=True)}
+        records["tasks"] = json.dumps(devices_of(run_record), sort_keys=True)
+        if provenance is not None:
+            records["run"] = json.dumps(json.loads(Path(provenance).read_text()), sort_keys=True)
         adata.uns["rsc_core"] = records
         size_factor = None
         if x_content == "lognorm":
@@ -84,6 +91,12 @@ def run(*, store, delta, output, tables=None, x_content="lognorm"):
         adata.write_h5ad(temporary)
         write_matrices(temporary, counts, size_factor)
     task.finish()
+
+
+def devices_of(run_records) -> dict[str, dict]:
+    """Backend, device and driver of each task, by its stage; times differ from run to run and are left out."""
+    runs = [json.loads(Path(path).read_text()) for path in run_records]
+    return {run["stage"]: {key: run.get(key, "") for key in ("backend", "device", "driver")} for run in runs}
 
 
 def read_part(path, cells: pd.Index) -> Part:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from rsc_core.data import layer_names
 from rsc_core.errors import InvalidInput
 from rsc_core.io import formats
+from rsc_core.io.files import digest_of_path
 from rsc_core.io.store import smallest_count_dtype, write_store
 from rsc_core.stages._task import Task
 
@@ -42,6 +43,7 @@ def run(*, input, sample, output, format="auto", counts_layer="", genome="", ori
     name = Path(input).name
     with task.step("read"):
         adata = formats.read(input, format, counts_layer, genome, orientation)
+        task.record["input"] = {"name": name, "sha256": digest_of_path(input)}
     with task.step("validate"):
         check_names(adata, name)
         counts = as_counts(adata, name)

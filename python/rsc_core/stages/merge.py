@@ -86,6 +86,7 @@ def run(*, store, qc, output, join="outer", min_cells=3):
             if not sample.kept.any():
                 cause = f"sample {sample.name}: no cell passed QC ({_told(sample.reasons)}); it is left out."
                 task.warn(cause, "Loosen the thresholds named.")
+    task.record["inputs"] = {sample.name: sample.store.record["input"] for sample in samples if "input" in sample.store.record}
     with task.step("genes"):
         names, columns = joined_genes([sample.store.var.index for sample in used], join)
         _check_genes(task, used, names, join)

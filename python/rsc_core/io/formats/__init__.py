@@ -12,8 +12,8 @@ from pathlib import Path
 import anndata as ad
 
 from rsc_core.errors import InvalidInput
-from rsc_core.io.formats import annotated, loom, spatial, tables, tenx
-from rsc_core.io.formats.common import ORIENTATIONS, Format, Options, listed
+from rsc_core.io.formats import annotated, loom, safety, spatial, tables, tenx
+from rsc_core.io.formats.common import ORIENTATIONS, Format, Options, listed, reading
 
 FORMATS = {
     "h5ad": Format("file", ("layer",), annotated.is_h5ad, annotated.read_h5ad),
@@ -86,6 +86,10 @@ def read(path, format: str = "auto", layer: str = "", genome: str = "", orientat
             f"{path.name}: there is no layer {layer!r}, {format} has no layers.",
             "Leave --counts-layer (samplesheet column counts_layer) empty for this sample.",
         )
+    safety.check(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicated names are an error further on, old files are not worth a warning
-        return chosen.read(path, Options(layer, genome, orientation))
+        adata = chosen.read(path, Options(layer, genome, orientation))
+    with reading(path.name, "matrix of counts"):
+        safety.check_matrix(adata.X)
+    return adata

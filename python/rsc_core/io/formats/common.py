@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from rsc_core.data import layer_names
 from rsc_core.errors import InvalidInput
+from rsc_core.io.formats import safety
 
 ORIENTATIONS = ("cells-by-genes", "genes-by-cells")
 
@@ -97,7 +98,7 @@ def opened(path: Path):
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if packed:
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+        return io.TextIOWrapper(safety.BoundedGzip(path), encoding="utf-8-sig", newline="")
     return path.open("r", encoding="utf-8-sig", newline="")
 
 

@@ -16,6 +16,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from rsc_core.errors import InvalidInput
+from rsc_core.io.formats import safety
 from rsc_core.io.formats.common import Options, as_csr, as_text, first_of, reading, required, rows_of_text, with_unique_symbols
 
 EXPRESSION = "Gene Expression"
@@ -94,11 +95,12 @@ def read_matrix_folder(path: Path, options: Options) -> ad.AnnData:
 
 def _read_mtx(path: Path) -> sp.coo_matrix:
     with reading(path.name, "MatrixMarket"):
-        kind, field = scipy.io.mminfo(path)[3:5]
+        entries, kind, field = scipy.io.mminfo(path)[2:5]
         if kind != "coordinate" or field not in ("integer", "unsigned-integer", "real"):
             raise InvalidInput(
                 f"{path.name}: the matrix is {kind} {field}, not coordinate integer.", f"Give the matrix as {WRITER} writes it."
             )
+        safety.check_matrix_market(path, entries)
         return scipy.io.mmread(path)
 
 
