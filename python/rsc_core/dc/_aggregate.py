@@ -147,7 +147,7 @@ def orders(seen, times, seed, xp):
 
 def _test(given, times, seed):
     """Normalised estimates and p-values of weighted sums under permutations."""
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     xp = backend.xp_of(given.parts[2])
     weights, bits = _whole_weights(given.weights)
     weights = spread_rows(weights, given.seen)
@@ -213,7 +213,7 @@ def _normalised(above, below, total, squares, times):
 
 def _by_function(given, fun, times, seed):
     """Estimates, norm and p of a function of a cell's values and a source's weights."""
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     apply = _compiled(fun)
     weights = np.ascontiguousarray(given.weights.toarray().T)
     try:

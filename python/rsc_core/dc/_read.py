@@ -69,6 +69,15 @@ class Given:
     def product(self):
         return self._sums[2]
 
+    def check(self) -> None:
+        """Refuse values that are not finite."""
+        self._sums  # noqa: B018 - computing them looks at all values
+
+    def rows(self, bytes_of_a_cell) -> int:
+        """Cells at a time: ``bsize``, and no more than a quarter of the free memory holds."""
+        room = backend.free_bytes(backend.xp_of(self.parts[2])) // 4
+        return max(1, min(self.bsize, room // max(1, int(bytes_of_a_cell))))
+
     def store(self, **tables):
         """Keep tables ``score``, ``padj``, ... in obsm under ``<table>_<method>``; of a DataFrame, return them in this order."""
         tables = {key: pd.DataFrame(values, self.obs_names, self.sources) for key, values in tables.items()}
