@@ -7,9 +7,9 @@ import functools
 import numpy as np
 
 from rsc_core import backend, rng
+from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, blocks, read, spread_rows
 from rsc_core.kernels import network as kernels
-from rsc_core.stats import benjamini_hochberg
 
 TIMES, SEED = 1000, 42
 DIGITS = 52  # bits of the largest sum of whole numbers; float64 holds 53
@@ -115,7 +115,7 @@ def waggr(data, net, *, fun="wmean", times=TIMES, seed=SEED, tmin=5, layer=None,
         estimate = _estimate(given, fun)
         norm, p = _test(given, times, seed) if times > 1 else (None, None)
     if times > 1:
-        return given.store(score=norm, padj=benjamini_hochberg(p, axis=1))
+        return given.store(score=norm, padj=adjusted(p))
     return given.store(score=estimate)
 
 
@@ -125,14 +125,15 @@ def _weighted(name, table, net, times, seed, tmin, layer, raw, bsize, verbose):
     if times < 2:
         return given.store(score=estimate)
     norm, p = _test(given, times, seed)
-    return given.store(score=estimate, norm=norm, corr=estimate * -np.log10(p), padj=benjamini_hochberg(p, axis=1))
+    return given.store(score=estimate, norm=norm, corr=estimate * -np.log10(p), padj=adjusted(p))
 
 
 def _estimate(given, name):
+    product = backend.to_host(given.product)
     if name == "wsum":
-        return given.product
+        return product
     with np.errstate(invalid="ignore"):
-        return given.product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
+        return product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
 
 
 def orders(seen, times, seed, xp):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rsc_core.dc._order import Order
+from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, read
-from rsc_core.stats import benjamini_hochberg
 
 SHARE = 0.05  # of the genes that are high, by default
 SAME = 1 + 1e-7  # probabilities closer than this are the same, as in scipy and R
@@ -109,7 +109,7 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     p = np.empty_like(score)
     for s, n in enumerate(n_targets):
         p[:, s] = _fisher(int(n), n_chosen, n_background)[both[:, s].astype(np.int64)]
-    return given.store(score=score, padj=benjamini_hochberg(p, axis=1))
+    return given.store(score=score, padj=adjusted(p))
 
 
 def _number_up(n_up, n_genes) -> int:

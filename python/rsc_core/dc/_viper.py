@@ -6,9 +6,9 @@ import numpy as np
 
 from rsc_core import backend
 from rsc_core.dc._order import Order
+from rsc_core.dc._p import adjusted, normal_p
 from rsc_core.dc._read import BLOCK_ROWS, read
 from rsc_core.kernels import places as kernels
-from rsc_core.stats import benjamini_hochberg
 
 
 def viper(
@@ -61,7 +61,7 @@ def viper(
     0 above 8.3; here the tail itself. A cell without differences has the score 0. Ranks and scores are computed where the
     data are; the correction runs on the host for both backends. Alvarez et al. 2016, doi:10.1038/ng.3593.
     """
-    from scipy.special import ndtr, ndtri
+    from scipy.special import ndtri
 
     if not 0 < reg_sign < 1:
         raise ValueError(f"reg_sign is {reg_sign}; it must be between 0 and 1")
@@ -91,7 +91,7 @@ def viper(
                 chosen = np.flatnonzero(np.abs(row) > -ndtri(reg_sign / 2))
                 likelihood, changed = shadows(row[chosen], rank[cell], weights[:, chosen], n_targets, penalty)
                 row[chosen[changed]] = tails.score(rank[cell], weights[:, chosen[changed]], likelihood[:, changed])
-    return given.store(score=score, padj=benjamini_hochberg(2 * ndtr(-np.abs(score)), axis=1))
+    return given.store(score=score, padj=adjusted(normal_p(score)))
 
 
 class Tails:

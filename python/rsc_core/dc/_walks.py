@@ -6,9 +6,9 @@ import numpy as np
 
 from rsc_core import backend, rng
 from rsc_core.dc._order import Order
-from rsc_core.dc._read import BLOCK_ROWS, read
+from rsc_core.dc._p import adjusted
+from rsc_core.dc._read import BLOCK_ROWS, blocks, read
 from rsc_core.kernels import places as kernels
-from rsc_core.stats import benjamini_hochberg
 
 TIMES, SEED = 1000, 42
 SCORES_BYTES = 1 << 27  # of the scores of random sets
@@ -70,7 +70,7 @@ def gsea(data, net, *, times=TIMES, seed=SEED, tmin=5, layer=None, raw=False, bs
             score[first:last] = backend.to_host(observed)
         else:
             score[first:last], p[first:last] = _against_random(observed, amount, *null, order.n_genes)
-    return given.store(score=score) if times < 2 else given.store(score=score, padj=benjamini_hochberg(p, axis=1))
+    return given.store(score=score) if times < 2 else given.store(score=score, padj=adjusted(p))
 
 
 def gsva(
@@ -141,8 +141,6 @@ def gsva(
     rank = n_genes - np.arange(n_genes)
     amount = xp.asarray(np.trunc(np.abs(n_genes / 2 - rank))[None, :] ** tau)
     points = np.empty((2, given.shape[0], len(given.sources)))
-    from rsc_core.dc._read import blocks
-
     for first, last, *block in blocks(parts, given.rows(20 * n_genes)):
         place, n_above = xp.full((last - first, n_genes), -1, dtype=np.int32), xp.empty(last - first, dtype=np.int32)
         kernels.places_of_stored(last - first, *block, column, n_genes, place, n_above)
