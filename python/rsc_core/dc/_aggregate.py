@@ -15,7 +15,8 @@ TIMES, SEED = 1000, 42
 DIGITS = 52  # bits of the largest sum of whole numbers; float64 holds 53
 TABLE_SOURCES = 32  # up to here a dense table of permuted weights is faster than lists of them
 TABLE_BYTES = 1 << 21  # of a table of permuted weights, on the CPU: about a core's cache
-SUMS_BYTES = 1 << 27  # of the sums under permutations
+SUMS_BYTES = 1 << 27  # of the sums under permutations, on the CPU
+MOST_SOURCES = 320  # whose sums a CUDA block holds at once
 FUNCTIONS = ("wmean", "wsum")
 
 
@@ -137,13 +138,15 @@ def _estimate(given, name):
 
 
 def orders(seen, times, seed, xp):
-    """Permutations of the genes seen, as rows of weights: int32 (genes, times); other genes stay where they are."""
-    where = xp.flatnonzero(xp.asarray(seen)).astype(np.int32)
-    rows = xp.empty((len(seen), times), dtype=np.int32)
-    rows[:] = xp.arange(len(seen), dtype=np.int32)[:, None]
-    for number in range(times):
-        rows[where, number] = where[rng.permutation(seed, "network", where.size, number, xp)]
-    return rows
+    """Permutations of the genes seen, as rows of weights: int32 (times, genes); other genes stay where they are."""
+    where = np.flatnonzero(seen).astype(np.int32)
+    order = xp.empty((times, len(seen)), dtype=np.int32)
+    order[:] = xp.arange(len(seen), dtype=np.int32)
+    stream = np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"])
+    keys = xp.empty(times * where.size, dtype=np.uint64)
+    kernels.random_keys(keys.size, *stream, keys)
+    kernels.permute(keys.size, keys, where.size, len(seen), xp.asarray(where), order)
+    return order
 
 
 def _test(given, times, seed):
@@ -151,26 +154,35 @@ def _test(given, times, seed):
     given.check()
     xp = backend.xp_of(given.parts[2])
     weights, bits = _whole_weights(given.weights)
-    weights = spread_rows(weights, given.seen)
-    n_genes, n_sources = weights.shape
-    lists = tuple(xp.asarray(part) for part in backend.csr_parts(weights, np.float64))
-    dense = xp.asarray(weights.toarray().astype(np.float32)) if n_sources <= TABLE_SOURCES else None
-    rows = orders(given.seen, times, seed, xp)
-    same = xp.arange(n_genes, dtype=np.int32)[:, None]
+    weights, order = spread_rows(weights, given.seen), orders(given.seen, times, seed, xp)
+    norm, p = np.empty((2, given.shape[0], weights.shape[1]))
+    for start in range(0, weights.shape[1], MOST_SOURCES):
+        some = slice(start, start + MOST_SOURCES)
+        norm[:, some], p[:, some] = _test_some(given, weights[:, some], bits, order)
+    return norm, p
+
+
+def _test_some(given, weights, bits, order):
+    """The same for a part of the sources."""
+    xp, times, (n_genes, n_sources) = backend.xp_of(order), len(order), weights.shape
+    as_table = n_sources <= TABLE_SOURCES and (xp is np or 4 * weights.nnz > n_genes * n_sources)
+    sums_of = (_table if as_table else _lists)(weights, bits, xp)
+    same = xp.arange(n_genes, dtype=np.int32)[None, :]
     norm, p = np.empty((2, given.shape[0], n_sources))
-    step = max(1, min(given.bsize, SUMS_BYTES // (8 * n_sources * 32), BLOCK_ROWS // 4 if xp is np else BLOCK_ROWS))
+    room = SUMS_BYTES if xp is np else backend.free_bytes(xp) // 8
+    step = max(1, min(given.bsize, BLOCK_ROWS // 4 if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
     for first, last, indptr, indices, values in blocks(given.parts, step):
         n_cells = last - first
         whole = xp.empty_like(values)
         kernels.whole_numbers(n_cells, indptr, values, bits, whole)
-        block = (indptr, indices, whole)
-        observed = _sums(n_cells, block, same, lists, dense)[:, 0].copy()
+        block = (n_cells, indptr, indices, whole)
+        observed = sums_of(block, same)[:, 0].copy()
         above, below = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
         total, squares = xp.zeros((2, n_cells, n_sources))
-        at_once = TABLE_BYTES // (4 * n_genes * n_sources) if xp is np and dense is not None else SUMS_BYTES // (8 * n_sources * n_cells)
+        at_once = TABLE_BYTES // (4 * n_genes * n_sources) if xp is np and as_table else room // (8 * n_sources * n_cells)
         at_once = max(1, min(at_once, times))
         for start in range(0, times, at_once):
-            sums = _sums(n_cells, block, rows[:, start : start + at_once], lists, dense)
+            sums = sums_of(block, order[start : start + at_once])
             kernels.add_moments(n_cells * n_sources, sums, observed, sums.shape[1], n_sources, above, below, total, squares)
         host = (backend.to_host(part) for part in (above, below, total, squares))
         norm[first:last], p[first:last] = _normalised(*host, times)
@@ -178,28 +190,49 @@ def _test(given, times, seed):
 
 
 def _whole_weights(weights):
-    """Weights as whole numbers, each source's largest below 2^bits; the bits of values and weights whose sums are exact."""
-    n_terms = int(weights.getnnz(axis=0).max())
-    bits = min(24, (DIGITS - n_terms.bit_length()) // 2)
+    """Weights as whole numbers, each source's largest below 2^bits; the bits of values and weights whose sums are exact.
+
+    Sums of products hold 52 bits, and sums of either half of the products' bits 31.
+    """
+    n_terms = int(weights.getnnz(axis=0).max()).bit_length()
+    bits = min(24, (DIGITS - n_terms) // 2, 31 - n_terms)
     largest = abs(weights).max(axis=0).toarray().ravel()
     whole = weights.copy()
     whole.data = np.rint(np.ldexp(whole.data, (bits - np.frexp(largest)[1])[whole.indices]))
     return whole, bits
 
 
-def _sums(n_cells, block, rows, lists, dense):
-    """Sums of cells under permutations: float64 (cells, permutations, sources)."""
-    xp = backend.xp_of(rows)
-    n_sources, n_orders = (dense.shape[1] if dense is not None else int(lists[1].max()) + 1), rows.shape[1]
-    sums = xp.empty((n_cells, n_orders, n_sources))
-    if dense is None:
-        rows = xp.ascontiguousarray(rows)
-        kernels.permuted_sums(n_cells * n_orders, *block, rows, *lists, n_orders, n_sources, sums)
-    else:
-        n_columns = n_orders * n_sources
-        table = xp.ascontiguousarray(dense[rows].reshape(len(rows), n_columns))
-        kernels.table_sums(n_cells * n_columns, *block, table, n_columns, sums.reshape(n_cells, n_columns))
-    return sums
+def _lists(weights, bits, xp):
+    """A function that sums cells under permutations (permutations, genes), by the edges of each gene."""
+    indptr, source, weight = backend.csr_parts(weights, np.float64)
+    last = np.zeros(source.size, dtype=np.int64)
+    last[indptr[1:][np.diff(indptr) > 0] - 1] = 1
+    edges = xp.asarray(weight.astype(np.int64) * (1 << 16) + source * np.int64(2) + last)
+    first_edge = xp.asarray(np.where(np.diff(indptr) > 0, indptr[:-1], -1).astype(np.int32))
+    n_genes, n_sources = weights.shape
+
+    def sums_of(block, order):
+        n_cells, n_orders = block[0], len(order)
+        sums = xp.empty((n_cells, n_orders, n_sources))
+        sizes = n_cells, n_genes, n_orders, n_sources, bits
+        kernels.permuted_sums(n_cells * n_orders, *block[1:], first_edge[order], edges, *sizes, sums)
+        return sums
+
+    return sums_of
+
+
+def _table(weights, _, xp):
+    """The same by a dense table of the weights: faster for few sources, on the CPU."""
+    dense, n_sources = xp.asarray(weights.toarray().astype(np.float32)), weights.shape[1]
+
+    def sums_of(block, order):
+        n_cells, n_columns = block[0], len(order) * n_sources
+        sums = xp.empty((n_cells, len(order), n_sources))
+        table = xp.ascontiguousarray(dense[order.T].reshape(order.shape[1], n_columns))
+        kernels.table_sums(n_cells * n_columns, *block[1:], table, n_columns, sums.reshape(n_cells, n_columns))
+        return sums
+
+    return sums_of
 
 
 def _normalised(above, below, total, squares, times):

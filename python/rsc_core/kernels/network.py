@@ -5,6 +5,7 @@ import math
 import numba
 import numpy as np
 
+from rsc_core.kernels.device import random_bits
 from rsc_core.kernels.twin import twin
 
 
@@ -45,17 +46,36 @@ def whole_numbers(n_items, indptr, values, bits, out):
             out[k] = np.rint(math.ldexp(values[k], bits - exponent))
 
 
-# Sums of a cell under permutations: gene g takes the weights of row order[g, o]. Whole numbers: exact in any order.
-@twin("int64 int32 float64 int32 int64 int32 float64 int64 int64 float64")
-def permuted_sums(n_items, indptr, indices, values, order, gene_indptr, source, weight, n_orders, n_sources, sums):
-    for cell in numba.prange(n_items // n_orders):
-        for o in range(n_orders):
-            for s in range(n_sources):
-                sums[cell, o, s] = 0.0
-            for k in range(indptr[cell], indptr[cell + 1]):
-                row = order[indices[k], o]
-                for e in range(gene_indptr[row], gene_indptr[row + 1]):
-                    sums[cell, o, source[e]] += weight[e] * values[k]
+@twin("uint64 uint64 uint64")
+def random_keys(n_items, seed, purpose, keys):
+    for item in numba.prange(n_items):
+        keys[item] = random_bits(seed, purpose, np.uint64(item))
+
+
+# Permutations of the genes that are seen: order[o, where[r]] takes where[i] for the i whose key is the r-th of its row.
+@twin("uint64 int64 int64 int32 int32")
+def permute(n_items, keys, n_seen, n_genes, where, order):
+    for o in numba.prange(n_items // n_seen):
+        ascending = np.argsort(keys[o * n_seen : (o + 1) * n_seen], kind="mergesort")
+        for rank in range(n_seen):
+            order[o, where[rank]] = where[ascending[rank]]
+
+
+# Sums of a cell under permutations: gene g takes the edges from first[o, g] (-1: none) to the last of its row. An edge is
+# weight * 2^16 + source * 2 + (1 if the last). Whole numbers: exact in any order. ``bits``: of the largest value, for
+# CUDA, which adds the lower and the upper half of a product apart.
+@twin("int64 int32 float64 int32 int64 int64 int64 int64 int64 int64 float64", per_item=32)
+def permuted_sums(n_items, indptr, indices, values, first, edges, n_cells, n_genes, n_orders, n_sources, bits, sums):
+    for item in numba.prange(n_items):
+        o, cell = item // n_cells, item % n_cells
+        for s in range(n_sources):
+            sums[cell, o, s] = 0.0
+        for k in range(indptr[cell], indptr[cell + 1]):
+            e = first[o, indices[k]]
+            while e >= 0:
+                edge = edges[e]
+                sums[cell, o, (edge >> 1) & 0x7FFF] += (edge >> 16) * values[k]
+                e = -1 if edge & 1 else e + 1
 
 
 # The same where few sources make a dense table (genes, columns) of the permuted weights faster.

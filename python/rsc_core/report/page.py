@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -382,7 +383,7 @@ def resources_used(runs) -> Section:
 def in_order(runs) -> list[dict]:
     """Run records in the order of the stages."""
     place = {stage: i for i, stage in enumerate(STAGES)}
-    return sorted(runs, key=lambda run: (place.get(run["stage"].partition(":")[0], len(place)), run["stage"]))
+    return sorted(runs, key=lambda run: (place.get(re.split("[:.]", run["stage"])[0], len(place)), run["stage"]))
 
 
 def provenance(adata, parameters: dict, runs) -> Section:
