@@ -220,9 +220,10 @@ def test_a_changed_network_runs_its_task_again(stub):
     sheet = stub.launch / "networks.csv"
     hallmark = stub.project / "assets" / "msigdb_hallmark.csv"
     sheet.write_text(f"name,path,methods\none,{hallmark},aucell\ntwo,{hallmark},ora;aucell\n")
-    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == sorted(["ACTIVITY (one)", "ACTIVITY (two)", *of_all("ASSEMBLE", "REPORT")])
+    both = ["ACTIVITY (one)", "ACTIVITY (two)", *of_all("ASSEMBLE", "REPORT")]
+    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == both
     sheet.write_text(sheet.read_text().replace("ora;aucell", "ora"))
-    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == sorted(["ACTIVITY (two)", *of_all("ASSEMBLE", "REPORT")])
+    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == both[1:]
 
 
 def test_a_changed_sample_runs_what_depends_on_it_again(stub):

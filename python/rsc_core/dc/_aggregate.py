@@ -13,9 +13,8 @@ from rsc_core.kernels import network as kernels
 
 TIMES, SEED = 1000, 42
 DIGITS = 52  # bits of the largest sum of whole numbers; float64 holds 53
-TABLE_SOURCES = 32  # up to here a dense table of permuted weights is faster than lists of them
-TABLE_BYTES = 1 << 21  # of a table of permuted weights, on the CPU: about a core's cache
-SUMS_BYTES = 1 << 27  # of the sums under permutations, on the CPU
+TILES_COST = 0.12  # of a target in dense tiles, beside a stored gene or edge that is looked up in lists
+CELLS, SUMS_BYTES = 512, 1 << 23  # cells at a time on the CPU, and bytes of their sums under permutations: about its cache
 MOST_SOURCES = 320  # whose sums a CUDA block holds at once
 FUNCTIONS = ("wmean", "wsum")
 
@@ -165,12 +164,13 @@ def _test(given, times, seed):
 def _test_some(given, weights, bits, order):
     """The same for a part of the sources."""
     xp, times, (n_genes, n_sources) = backend.xp_of(order), len(order), weights.shape
-    as_table = n_sources <= TABLE_SOURCES and (xp is np or 4 * weights.nnz > n_genes * n_sources)
-    sums_of = (_table if as_table else _lists)(weights, bits, xp)
+    per_cell = len(given.parts[2]) / max(1, given.shape[0])
+    as_tiles = TILES_COST * weights.nnz < per_cell * (1 + weights.nnz / n_genes)
+    sums_of = (_tiles if as_tiles else _lists)(weights, bits, xp)
     same = xp.arange(n_genes, dtype=np.int32)[None, :]
     norm, p = np.empty((2, given.shape[0], n_sources))
     room = SUMS_BYTES if xp is np else backend.free_bytes(xp) // 8
-    step = max(1, min(given.bsize, BLOCK_ROWS // 4 if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
+    step = max(1, min(given.rows(8 * n_genes), CELLS if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
     for first, last, indptr, indices, values in blocks(given.parts, step):
         n_cells = last - first
         whole = xp.empty_like(values)
@@ -179,8 +179,7 @@ def _test_some(given, weights, bits, order):
         observed = sums_of(block, same)[:, 0].copy()
         above, below = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
         total, squares = xp.zeros((2, n_cells, n_sources))
-        at_once = TABLE_BYTES // (4 * n_genes * n_sources) if xp is np and as_table else room // (8 * n_sources * n_cells)
-        at_once = max(1, min(at_once, times))
+        at_once = max(1, min(room // (8 * n_sources * n_cells), times))
         for start in range(0, times, at_once):
             sums = sums_of(block, order[start : start + at_once])
             kernels.add_moments(n_cells * n_sources, sums, observed, sums.shape[1], n_sources, above, below, total, squares)
@@ -221,15 +220,20 @@ def _lists(weights, bits, xp):
     return sums_of
 
 
-def _table(weights, _, xp):
-    """The same by a dense table of the weights: faster for few sources, on the CPU."""
-    dense, n_sources = xp.asarray(weights.toarray().astype(np.float32)), weights.shape[1]
+def _tiles(weights, bits, xp):
+    """The same by the targets of each source, for cells whose values lie dense side by side."""
+    by_source = tuple(xp.asarray(part) for part in backend.csr_parts(weights.T.tocsr(), np.float64))
+    n_genes, n_sources = weights.shape
+    genes = xp.arange(n_genes, dtype=np.int32)
 
     def sums_of(block, order):
-        n_cells, n_columns = block[0], len(order) * n_sources
-        sums = xp.empty((n_cells, len(order), n_sources))
-        table = xp.ascontiguousarray(dense[order.T].reshape(order.shape[1], n_columns))
-        kernels.table_sums(n_cells * n_columns, *block[1:], table, n_columns, sums.reshape(n_cells, n_columns))
+        n_cells, n_orders, n_tiles = block[0], len(order), -(-block[0] // kernels.TILE)
+        tiles = xp.zeros((n_tiles, n_genes, kernels.TILE), dtype=np.float32)
+        kernels.fill_tiles(*block, n_genes, tiles)
+        place, sums = xp.empty_like(order), xp.empty((n_cells, n_orders, n_sources))
+        place[xp.arange(n_orders)[:, None], order] = genes
+        n_items = n_tiles * n_orders * n_sources * kernels.TILE
+        kernels.tile_sums(n_items, tiles, place, *by_source, n_cells, n_genes, n_orders, n_sources, sums)
         return sums
 
     return sums_of

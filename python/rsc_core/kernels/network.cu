@@ -98,14 +98,27 @@ extern "C" __global__ void permuted_sums(i64 n_items, const i64* indptr, const i
         sums[(cell * n_orders + o) * n_sources + s] = (double)((i64)my_high[s] * (1LL << bits) + (i64)my_low[s]);
 }
 
-extern "C" __global__ void table_sums(i64 n_items, const i64* indptr, const int* indices, const double* values, const float* table,
-                                      i64 n_columns, double* sums) {
+#define TILE 64
+extern "C" __global__ void fill_tiles(i64 n_items, const i64* indptr, const int* indices, const double* values, i64 n_genes, float* tiles) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    if (cell >= n_items) return;
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32)
+        tiles[(cell / TILE * n_genes + indices[k]) * TILE + cell % TILE] = (float)values[k];
+}
+
+// Neighbouring threads own neighbouring cells of a tile: they share targets and weights, and their values lie side by side.
+extern "C" __global__ void tile_sums(i64 n_items, const float* tiles, const int* place, const i64* source_indptr, const int* target,
+                                     const double* weight, i64 n_cells, i64 n_genes, i64 n_orders, i64 n_sources, double* sums) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items) return;
-    const i64 cell = item / n_columns, column = item % n_columns;
+    const i64 c = item % TILE, s = item / TILE % n_sources, o = item / TILE / n_sources % n_orders;
+    const i64 tile = item / TILE / n_sources / n_orders, cell = tile * TILE + c;
+    if (cell >= n_cells) return;
+    const float* values = tiles + tile * n_genes * TILE + c;
+    const int* to = place + o * n_genes;
     double sum = 0;
-    for (i64 k = indptr[cell]; k < indptr[cell + 1]; ++k) sum += values[k] * table[indices[k] * n_columns + column];
-    sums[item] = sum;
+    for (i64 e = source_indptr[s]; e < source_indptr[s + 1]; ++e) sum += weight[e] * values[(i64)to[target[e]] * TILE];
+    sums[(cell * n_orders + o) * n_sources + s] = sum;
 }
 
 extern "C" __global__ void add_moments(i64 n_items, const double* sums, const double* observed, i64 n_orders, i64 n_sources, i64* above,
