@@ -168,6 +168,10 @@ def _test_some(given, weights, bits, order):
     as_tiles = TILES_COST * weights.nnz < per_cell * (1 + weights.nnz / n_genes)
     sums_of = (_tiles if as_tiles else _lists)(weights, bits, xp)
     same = xp.arange(n_genes, dtype=np.int32)[None, :]
+    if as_tiles:
+        inverse = xp.empty_like(order)
+        inverse[xp.arange(times)[:, None], order] = same
+        order = inverse
     norm, p = np.empty((2, given.shape[0], n_sources))
     room = SUMS_BYTES if xp is np else backend.free_bytes(xp) // 8
     step = max(1, min(given.rows(8 * n_genes), CELLS if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
@@ -221,19 +225,17 @@ def _lists(weights, bits, xp):
 
 
 def _tiles(weights, bits, xp):
-    """The same by the targets of each source, for cells whose values lie dense side by side."""
+    """The same by the targets of each source, for dense tiles of cells; it takes the inverse permutations."""
     by_source = tuple(xp.asarray(part) for part in backend.csr_parts(weights.T.tocsr(), np.float64))
     n_genes, n_sources = weights.shape
-    genes = xp.arange(n_genes, dtype=np.int32)
 
     def sums_of(block, order):
         n_cells, n_orders, n_tiles = block[0], len(order), -(-block[0] // kernels.TILE)
         tiles = xp.zeros((n_tiles, n_genes, kernels.TILE), dtype=np.float32)
         kernels.fill_tiles(*block, n_genes, tiles)
-        place, sums = xp.empty_like(order), xp.empty((n_cells, n_orders, n_sources))
-        place[xp.arange(n_orders)[:, None], order] = genes
+        sums = xp.empty((n_cells, n_orders, n_sources))
         n_items = n_tiles * n_orders * n_sources * kernels.TILE
-        kernels.tile_sums(n_items, tiles, place, *by_source, n_cells, n_genes, n_orders, n_sources, sums)
+        kernels.tile_sums(n_items, tiles, order, *by_source, n_cells, n_genes, n_orders, n_sources, sums)
         return sums
 
     return sums_of
