@@ -48,6 +48,19 @@ def checkedSheet(Parameters parameters) {
     return sheet
 }
 
+// Networks with their files and methods: of --networks, checked as the samplesheet, and of --network, which has no name.
+def networksOf(Map settings) {
+    def single = settings.network ? [[[name: ''], file(settings.network), settings.activity_methods]] : []
+    if (!settings.networks) {
+        return single
+    }
+    def sheet = new Samplesheet(settings.networks.toString(), file("${projectDir}/assets/schema_networks.json"))
+    if (sheet.problems) {
+        error("The networks ${settings.networks} are not right:\n  ${sheet.problems.join('\n  ')}\nNothing was run.")
+    }
+    return single + sheet.rows.collect { row -> [[name: row.name], row.path, row.methods ? row.methods.replace(';', ',') : settings.activity_methods] }
+}
+
 // INTEGRATE runs unless it is switched off or the batch is known to be the same for all cells.
 def isIntegrated(Map settings, Samplesheet sheet) {
     return !(settings.integration in ['none', 'bbknn']) && !sheet.isConstant(settings.batch_key.toString())
@@ -88,6 +101,7 @@ workflow RSC_FLOW {
     take:
     settings    // Map: parameters in their types
     sheet       // Samplesheet
+    networks    // List: name, file and methods of each network
     parameters  // String: JSON of the parameters that matter to the results
 
     main:
@@ -141,9 +155,9 @@ workflow RSC_FLOW {
     CLUSTER(NEIGHBORS.out.delta, representation, settings.subMap(cluster_names), backend, seed, library('cluster'))
     MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods', 'sample_key', 'condition_key']), backend, library('markers'))
 
-    if (settings.network) {
-        def names = ['activity_methods', 'tmin', 'times']
-        ACTIVITY(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, file(settings.network), settings.subMap(names), backend, seed, library('activity'))
+    if (networks) {
+        scored = channel.fromList(networks).combine(MERGE.out.store).combine(PREPROCESS.out.delta).combine(CLUSTER.out.delta)
+        ACTIVITY(scored, settings.subMap(['tmin', 'times', 'activity_pseudobulk']), backend, seed, library('activity'))
         activity = ACTIVITY.out.delta
         activity_tables = ACTIVITY.out.tables
         activity_record = ACTIVITY.out.run_record
@@ -223,9 +237,10 @@ workflow {
         def parameters = new Parameters(params, schemaFile())
         def sheet = checkedSheet(parameters)
         def settings = parameters.values
+        def networks = networksOf(settings)
         file("${settings.outdir}/pipeline_info").mkdirs()
         file("${settings.outdir}/pipeline_info/params.json").text = parameters.json()
-        RSC_FLOW(settings, sheet, parameters.jsonWithout(placeParameters()))
+        RSC_FLOW(settings, sheet, networks, parameters.jsonWithout(placeParameters()))
     }
 
     workflow.onComplete {

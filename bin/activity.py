@@ -11,6 +11,7 @@ from rsc_core import cli
 @click.option("--preprocess", required=True, type=cli.existing_file, help="Delta of PREPROCESS.")
 @click.option("--cluster", required=True, type=cli.existing_file, help="Delta of CLUSTER.")
 @click.option("--network", required=True, type=cli.existing_file, help="Table (csv, tsv, parquet) with source, target and weight, or gmt.")
+@click.option("--network-name", default="", help="Ends the names of tables and slots, where there are several networks.")
 @cli.output_option("Delta (.h5ad)")
 @cli.tables_option
 @cli.backend_option
@@ -19,10 +20,11 @@ from rsc_core import cli
     "--activity-methods",
     default="ulm,mlm",
     callback=cli.comma_separated,
-    help="Which, separated by commas: aucell, mlm, ora, ulm, waggr, wmean, wsum, zscore; consensus of the others.",
+    help="Which, separated by commas: aucell, gsea, gsva, mlm, ora, ulm, viper, waggr, wmean, wsum, zscore, consensus.",
 )
 @click.option("--tmin", type=click.IntRange(min=1), default=5, help="Sources with fewer targets in the data are left out.")
-@click.option("--times", type=click.IntRange(min=0), default=1000, help="Permutations of waggr, wmean and wsum.")
+@click.option("--times", type=click.IntRange(min=0), default=1000, help="Permutations of gsea, waggr, wmean, wsum.")
+@click.option("--activity-pseudobulk", type=bool, default=False, help="Also score the sums of each sample's clusters.")
 def activity(**options):
     """Score the activity of regulators or pathways in each cell."""
     from rsc_core.stages.activity import run

@@ -4,10 +4,10 @@ import java.nio.file.FileSystems
 import java.nio.file.Path
 import nextflow.Nextflow
 
-/** The samplesheet, checked against assets/schema_input.json. */
+/** A sheet with a name and a path in each row: samples against assets/schema_input.json, networks against schema_networks.json. */
 class Samplesheet {
 
-    /** A sample each, in the sheet's order: sample, path (found), spatial (true or false), and the other columns' texts. */
+    /** A sample (or network) each, in the sheet's order: name, path (found), spatial (true or false), and the other columns' texts. */
     final List<Map> rows = []
 
     /** What is wrong, one line each: row and column, what came, and what to do. */
@@ -19,6 +19,7 @@ class Samplesheet {
     private final Path sheet
     private final Map<String, Map> columns
     private final List<String> required
+    private final String key    // the column with the names, the first that is required
     private final Map<String, Integer> firstRow = [:]
 
     Samplesheet(String file, Path schemaFile) {
@@ -26,14 +27,15 @@ class Samplesheet {
         sheet = Nextflow.file(file) as Path
         columns = items['properties'] as Map
         required = items.required as List
+        key = required[0]
         if (!sheet.isFile()) {
-            problems << "${sheet}: this is no file. Write a samplesheet with the header sample,path and a row for each sample.".toString()
+            problems << "${sheet}: this is no file. Write a table with the header ${key},path and a row for each ${key == 'sample' ? 'sample' : 'network'}.".toString()
             return
         }
         // Blank lines keep their numbers, so that a message names the row that an editor shows.
         final table = sheet.getText('UTF-8').replace('\uFEFF', '').readLines().withIndex(1).findAll { line, number -> line.trim() }
         if (table.size() < 2) {
-            problems << "${sheet.name}: there is no sample in it. Write the header sample,path and a row for each sample.".toString()
+            problems << "${sheet.name}: there is no ${key == 'sample' ? 'sample' : 'network'} in it. Write the header ${key},path and a row for each.".toString()
             return
         }
         final header = cells(table[0][0])
@@ -68,8 +70,8 @@ class Samplesheet {
         }
         final Map row = [header, values].transpose().collectEntries()
         row.each { column, value -> checkCell(number, column.toString(), value.toString()) }
-        if (row.sample && firstRow.putIfAbsent(row.sample, number)) {
-            problem(number, 'sample', "'${row.sample}' stands in row ${firstRow[row.sample]} already. Give every sample its own name.")
+        if (row[key] && firstRow.putIfAbsent(row[key], number)) {
+            problem(number, key, "'${row[key]}' stands in row ${firstRow[row[key]]} already. Give every ${key == 'sample' ? 'sample' : 'network'} its own name.")
         }
         final isWhole = row.path =~ /^(\/|\w+:\/\/)/
         final found = (isWhole ? Nextflow.file(row.path) : sheet.toAbsolutePath().parent.resolve(row.path.toString())) as Path

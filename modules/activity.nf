@@ -1,23 +1,26 @@
-// Activity of regulators or pathways in each cell.
+// Activity of regulators or pathways in each cell, by the methods for one network.
+
+// Start of the names of a network's files; the network of --network has no name.
+def prefix(meta) {
+    return meta.name ? "activity.${meta.name}" : 'activity'
+}
+
 process ACTIVITY {
-    tag "all samples"
+    tag "${meta.name ?: 'all samples'}"
     label 'process_high'
     label 'process_gpu'
 
     input:
-    path store
-    path preprocess
-    path cluster
-    path network
+    tuple val(meta), path(network), val(methods), path(store), path(preprocess), path(cluster)
     val options
     val backend
     val seed
     path library
 
     output:
-    path 'activity.h5ad', emit: delta
+    path "${prefix(meta)}.h5ad", emit: delta
     path 'tables/*.csv', emit: tables
-    path "activity.h5ad.run.json", emit: run_record
+    path "${prefix(meta)}.h5ad.run.json", emit: run_record
     path 'versions.yml', topic: 'versions'
 
     script:
@@ -28,19 +31,21 @@ process ACTIVITY {
         --preprocess ${preprocess} \\
         --cluster ${cluster} \\
         --network ${Shell.quote(network.name)} \\
-        --output activity.h5ad \\
+        --network-name ${Shell.quote(meta.name)} \\
+        --activity-methods ${methods} \\
+        --output ${prefix(meta)}.h5ad \\
         --tables tables \\
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}
-    versions.py ${task.process.tokenize(':').last()} activity.h5ad.run.json > versions.yml
+    versions.py ${task.process.tokenize(':').last()} ${prefix(meta)}.h5ad.run.json > versions.yml
     """
 
     stub:
     """
     mkdir tables
-    touch activity.h5ad tables/activity_ulm.csv
-    echo '{"stage": "activity", "versions": {"stub": "0"}}' > activity.h5ad.run.json
-    versions.py ${task.process.tokenize(':').last()} activity.h5ad.run.json > versions.yml
+    touch ${prefix(meta)}.h5ad tables/${prefix(meta).replace('.', '_')}_ulm.csv
+    echo '{"stage": "activity", "versions": {"stub": "0"}}' > ${prefix(meta)}.h5ad.run.json
+    versions.py ${task.process.tokenize(':').last()} ${prefix(meta)}.h5ad.run.json > versions.yml
     """
 }

@@ -16,6 +16,7 @@ from rsc_core import dc
 from rsc_core.dc._rank_sources import rank_sources
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.io.store import CountsStore
 from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import activity
 from rsc_core.stats import benjamini_hochberg
@@ -215,7 +216,7 @@ def test_stage_with_one_cluster_and_wrong_method(inputs, tmp_path):
     assert "one cluster" in json.loads((tmp_path / "a.h5ad.run.json").read_text())["warnings"][0]
     table = pd.read_csv(tmp_path / "t" / "activity_ulm.csv")
     assert table["mean_score"].notna().all() and table["p_value"].isna().all()
-    with pytest.raises(InvalidInput, match="activity_methods: 'vlm' given. Choose from aucell, consensus, mlm, ora, ulm"):
+    with pytest.raises(InvalidInput, match="activity_methods: 'vlm' given. Choose from aucell, consensus, gsea, gsva, mlm, ora, ulm"):
         activity.run(**inputs, **out, activity_methods=["vlm"])
 
 
@@ -247,8 +248,29 @@ def test_stage_with_all_methods(inputs, tmp_path, backend_name):
     delta = read_delta(tmp_path / "a.h5ad")
     for method in methods:
         assert np.isfinite(delta.obsm[f"score_{method}"]).all(axis=None)
-        assert (f"padj_{method}" in delta.obsm) == (method != "aucell")
+        assert (f"padj_{method}" in delta.obsm) == (method not in ("aucell", "gsva"))
         assert len(pd.read_csv(tmp_path / "t" / f"activity_{method}.csv")) == 28
     assert delta.record["parameters"]["times"] == 20 and delta.record["seed"] == 0
     with pytest.raises(InvalidInput, match="consensus needs another"):
         activity.run(**inputs, **out, activity_methods=["consensus"])
+
+
+def test_stage_with_a_named_network_and_pseudobulks(inputs, tmp_path, backend_name):
+    """Names of slots and tables; the scores of a sample's cluster are those of its summed counts."""
+    network_file = Path(__file__).parents[1] / "assets" / "msigdb_hallmark.csv"
+    out = {"output": tmp_path / "a.h5ad", "tables": tmp_path / "t", "backend": backend_name}
+    given = inputs | {"network": str(network_file), "network_name": "hallmark"}
+    activity.run(**given, **out, activity_methods=["aucell", "ulm"], activity_pseudobulk=True)
+    delta = read_delta(tmp_path / "a.h5ad")
+    assert delta.stage == "activity.hallmark" and set(delta.obsm) == {"score_aucell_hallmark", "score_ulm_hallmark", "padj_ulm_hallmark"}
+    names = ["activity_hallmark_aucell", "activity_hallmark_ulm"]
+    assert sorted(p.stem for p in (tmp_path / "t").iterdir()) == [*names, *(f"pseudobulk_{name}" for name in names)]
+    table = pd.read_csv(tmp_path / "t" / "pseudobulk_activity_hallmark_ulm.csv", dtype={"cluster": str})
+    assert list(table.columns) == ["sample", "cluster", "n_cells", "source", "score", "adjusted_p_value"]
+    assert table.groupby("cluster")["n_cells"].first().tolist() == [180, 120]
+    store = CountsStore(inputs["store"])
+    counts = np.vstack([block.toarray() for _, _, block in store.blocks(1 << 20)]).astype(np.float64)
+    sums = sp.csr_matrix(np.array([counts[120:].sum(axis=0), counts[:120].sum(axis=0)]), dtype=np.float32)
+    bulk = pd.DataFrame(lognorm(sums, size_factors(sums)).toarray(), ["0", "1"], store.var.index)
+    score, _ = dc.ulm(bulk, dc.read_network(network_file))
+    np.testing.assert_allclose(table["score"], score.to_numpy().ravel(), rtol=1e-9)

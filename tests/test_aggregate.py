@@ -44,7 +44,7 @@ def test_estimate_equals_decoupler(to_xp, fun):
 
 
 @pytest.mark.parametrize("seed", [0, 42])
-@pytest.mark.parametrize("n_sources", [6, 40])  # dense table; lists
+@pytest.mark.parametrize("n_sources", [6, 40])  # of tens of targets: tiles and lists
 def test_normalised_score_equals_decoupler_for_the_same_permutations(to_xp, seed, n_sources):
     """decoupler's own function, given our permutations, also for seed 0; within 1e-5: our sums are of rounded numbers."""
     from decoupler.mt._waggr import _cfuncs, _perm, _validate_func, _wsum
@@ -89,10 +89,10 @@ def test_p_from_exact_sums_with_ties(to_xp, n_sources):
 def test_no_result_depends_on_blocks_or_on_the_kind_of_product(to_xp, monkeypatch):
     x, net = normalised(70, 90, mean=2), network(5, 90, 20)
     results = []
-    for bsize, table_sources, table_bytes in ((16384, 32, 1 << 19), (13, 32, 1), (70, 0, 1), (9, 0, 1 << 19)):
-        monkeypatch.setattr(_aggregate, "TABLE_SOURCES", table_sources)
-        monkeypatch.setattr(_aggregate, "TABLE_BYTES", table_bytes)
-        monkeypatch.setattr(_aggregate, "SUMS_BYTES", table_bytes << 8)
+    for bsize, cost, sums_bytes in ((16384, 0, 1 << 23), (13, 0, 1), (70, 1e9, 1), (9, 1e9, 1 << 23)):
+        monkeypatch.setattr(_aggregate, "TILES_COST", cost)
+        monkeypatch.setattr(_aggregate, "SUMS_BYTES", max(sums_bytes, 8 * 5 * 32))
+        monkeypatch.setattr(_aggregate, "MOST_SOURCES", 320 if bsize > 13 else 2)
         adata = cases.annotated(to_xp(x))
         dc.wsum(adata, net, times=TIMES, bsize=bsize)
         results.append(pd.concat({key: adata.obsm[key] for key in ("norm_wsum", "padj_wsum")}, axis=1))

@@ -119,6 +119,19 @@ def test_defects_of_a_samplesheet_are_named_all_at_once(checkout, tmp_path):
         assert expected in printed
 
 
+def test_defects_of_the_networks_are_named_all_at_once(checkout, tmp_path):
+    real = checkout.project / "assets" / "msigdb_hallmark.csv"
+    sheet = tmp_path / "networks.csv"
+    sheet.write_text(f"name,path,methods\na,{real},aucell\na,{real},\nb,gone.csv,aucell;vlm\n")
+    printed = refused(checkout, "-profile", "test", "--networks", sheet)
+    for expected in (
+        "networks.csv: row 3, column 'name': 'a' stands in row 2 already. Give every network its own name.",
+        f"networks.csv: row 4, column 'path': file or folder not found: {tmp_path}/gone.csv.",
+        "networks.csv: row 4, column 'methods': 'aucell;vlm' is not allowed. Choose from aucell, consensus",
+    ):
+        assert expected in printed
+
+
 def test_missing_column(checkout, tmp_path):
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("sample,file\na,b.h5ad\n")
@@ -177,7 +190,8 @@ def stub(tmp_path_factory):
 
 SAMPLES = ("cancer", "normal")
 AFTER_MERGE = ("PREPROCESS", "INTEGRATE", "NEIGHBORS", "EMBED", "CLUSTER", "MARKERS", "ACTIVITY", "ASSEMBLE", "REPORT")
-EVERYTHING = sorted([f"{stage} ({sample})" for stage in ("INGEST", "QC", "SPATIAL") for sample in SAMPLES] + of_all("MERGE", *AFTER_MERGE))
+OF_SAMPLES = [f"{stage} ({sample})" for stage in ("INGEST", "QC", "SPATIAL") for sample in SAMPLES]
+EVERYTHING = sorted(["ACTIVITY (hallmark)", *OF_SAMPLES, *of_all("MERGE", *AFTER_MERGE)])
 
 
 def test_stub_runs_the_whole_graph(stub):
@@ -200,6 +214,16 @@ def test_an_edited_kernel_runs_its_stages_again(stub):
 def test_a_changed_parameter_runs_its_stages_again(stub):
     assert executed(stub.ran(*stub.arguments, "--min_dist", 0.3)) == of_all("EMBED", "ASSEMBLE", "REPORT")
     assert executed(stub.ran(*stub.arguments)) == []
+
+
+def test_a_changed_network_runs_its_task_again(stub):
+    sheet = stub.launch / "networks.csv"
+    hallmark = stub.project / "assets" / "msigdb_hallmark.csv"
+    sheet.write_text(f"name,path,methods\none,{hallmark},aucell\ntwo,{hallmark},ora;aucell\n")
+    both = ["ACTIVITY (one)", "ACTIVITY (two)", *of_all("ASSEMBLE", "REPORT")]
+    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == both
+    sheet.write_text(sheet.read_text().replace("ora;aucell", "ora"))
+    assert executed(stub.ran(*stub.arguments, "--networks", sheet)) == both[1:]
 
 
 def test_a_changed_sample_runs_what_depends_on_it_again(stub):
@@ -265,7 +289,7 @@ def test_results_of_a_run(prostate):
     assert "rank_genes_groups" in adata.uns
     assert (out / "report.html").stat().st_size > 10_000
     tables = {table.name for table in (out / "tables").iterdir()}
-    assert {"markers_wilcoxon.csv", "markers_t-test.csv", "activity_ulm.csv", "activity_mlm.csv"} <= tables
+    assert {"markers_wilcoxon.csv", "markers_t-test.csv", "activity_ulm.csv", "activity_mlm.csv", "activity_hallmark_aucell.csv"} <= tables
     assert {f"{sample}.{statistic}.csv" for sample in SAMPLES for statistic in ("moran", "ligrec")} <= tables
     parameters = json.loads((out / "pipeline_info" / "params.json").read_text())
     assert parameters["n_top_genes"] == 2000

@@ -225,6 +225,14 @@ def synchronize() -> None:
         cupy.cuda.get_current_stream().synchronize()
 
 
+def free_bytes(xp) -> int:
+    """Bytes of memory that arrays of a library can still take: of the device with its pool, or of the host."""
+    if xp is np:
+        lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 1 << 30)
+    return xp.cuda.runtime.memGetInfo()[0] + xp.get_default_memory_pool().free_bytes()
+
+
 def peak_device_bytes() -> int:
     """Bytes that this process holds of the device's memory in its pool: 0 where CuPy was never imported."""
     if "cupy" not in sys.modules:

@@ -7,15 +7,15 @@ import functools
 import numpy as np
 
 from rsc_core import backend, rng
+from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, blocks, read, spread_rows
 from rsc_core.kernels import network as kernels
-from rsc_core.stats import benjamini_hochberg
 
 TIMES, SEED = 1000, 42
 DIGITS = 52  # bits of the largest sum of whole numbers; float64 holds 53
-TABLE_SOURCES = 32  # up to here a dense table of permuted weights is faster than lists of them
-TABLE_BYTES = 1 << 21  # of a table of permuted weights, on the CPU: about a core's cache
-SUMS_BYTES = 1 << 27  # of the sums under permutations
+TILES_COST = 0.12  # of a target in dense tiles, beside a stored gene or edge that is looked up in lists
+CELLS, SUMS_BYTES = 512, 1 << 23  # cells at a time on the CPU, and bytes of their sums under permutations: about its cache
+MOST_SOURCES = 320  # whose sums a CUDA block holds at once
 FUNCTIONS = ("wmean", "wsum")
 
 
@@ -115,7 +115,7 @@ def waggr(data, net, *, fun="wmean", times=TIMES, seed=SEED, tmin=5, layer=None,
         estimate = _estimate(given, fun)
         norm, p = _test(given, times, seed) if times > 1 else (None, None)
     if times > 1:
-        return given.store(score=norm, padj=benjamini_hochberg(p, axis=1))
+        return given.store(score=norm, padj=adjusted(p))
     return given.store(score=estimate)
 
 
@@ -125,51 +125,67 @@ def _weighted(name, table, net, times, seed, tmin, layer, raw, bsize, verbose):
     if times < 2:
         return given.store(score=estimate)
     norm, p = _test(given, times, seed)
-    return given.store(score=estimate, norm=norm, corr=estimate * -np.log10(p), padj=benjamini_hochberg(p, axis=1))
+    return given.store(score=estimate, norm=norm, corr=estimate * -np.log10(p), padj=adjusted(p))
 
 
 def _estimate(given, name):
+    product = backend.to_host(given.product)
     if name == "wsum":
-        return given.product
+        return product
     with np.errstate(invalid="ignore"):
-        return given.product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
+        return product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
 
 
 def orders(seen, times, seed, xp):
-    """Permutations of the genes seen, as rows of weights: int32 (genes, times); other genes stay where they are."""
-    where = xp.flatnonzero(xp.asarray(seen)).astype(np.int32)
-    rows = xp.empty((len(seen), times), dtype=np.int32)
-    rows[:] = xp.arange(len(seen), dtype=np.int32)[:, None]
-    for number in range(times):
-        rows[where, number] = where[rng.permutation(seed, "network", where.size, number, xp)]
-    return rows
+    """Permutations of the genes seen, as rows of weights: int32 (times, genes); other genes stay where they are."""
+    where = np.flatnonzero(seen).astype(np.int32)
+    order = xp.empty((times, len(seen)), dtype=np.int32)
+    order[:] = xp.arange(len(seen), dtype=np.int32)
+    stream = np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"])
+    keys = xp.empty(times * where.size, dtype=np.uint64)
+    kernels.random_keys(keys.size, *stream, keys)
+    kernels.permute(keys.size, keys, where.size, len(seen), xp.asarray(where), order)
+    return order
 
 
 def _test(given, times, seed):
     """Normalised estimates and p-values of weighted sums under permutations."""
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     xp = backend.xp_of(given.parts[2])
     weights, bits = _whole_weights(given.weights)
-    weights = spread_rows(weights, given.seen)
-    n_genes, n_sources = weights.shape
-    lists = tuple(xp.asarray(part) for part in backend.csr_parts(weights, np.float64))
-    dense = xp.asarray(weights.toarray().astype(np.float32)) if n_sources <= TABLE_SOURCES else None
-    rows = orders(given.seen, times, seed, xp)
-    same = xp.arange(n_genes, dtype=np.int32)[:, None]
+    weights, order = spread_rows(weights, given.seen), orders(given.seen, times, seed, xp)
+    norm, p = np.empty((2, given.shape[0], weights.shape[1]))
+    for start in range(0, weights.shape[1], MOST_SOURCES):
+        some = slice(start, start + MOST_SOURCES)
+        norm[:, some], p[:, some] = _test_some(given, weights[:, some], bits, order)
+    return norm, p
+
+
+def _test_some(given, weights, bits, order):
+    """The same for a part of the sources."""
+    xp, times, (n_genes, n_sources) = backend.xp_of(order), len(order), weights.shape
+    per_cell = len(given.parts[2]) / max(1, given.shape[0])
+    as_tiles = TILES_COST * weights.nnz < per_cell * (1 + weights.nnz / n_genes)
+    sums_of = (_tiles if as_tiles else _lists)(weights, bits, xp)
+    same = xp.arange(n_genes, dtype=np.int32)[None, :]
+    if as_tiles:
+        inverse = xp.empty_like(order)
+        inverse[xp.arange(times)[:, None], order] = same
+        order = inverse
     norm, p = np.empty((2, given.shape[0], n_sources))
-    step = max(1, min(given.bsize, SUMS_BYTES // (8 * n_sources * 32), BLOCK_ROWS // 4 if xp is np else BLOCK_ROWS))
+    room = SUMS_BYTES if xp is np else backend.free_bytes(xp) // 8
+    step = max(1, min(given.rows(8 * n_genes), CELLS if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
     for first, last, indptr, indices, values in blocks(given.parts, step):
         n_cells = last - first
         whole = xp.empty_like(values)
         kernels.whole_numbers(n_cells, indptr, values, bits, whole)
-        block = (indptr, indices, whole)
-        observed = _sums(n_cells, block, same, lists, dense)[:, 0].copy()
+        block = (n_cells, indptr, indices, whole)
+        observed = sums_of(block, same)[:, 0].copy()
         above, below = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
         total, squares = xp.zeros((2, n_cells, n_sources))
-        at_once = TABLE_BYTES // (4 * n_genes * n_sources) if xp is np and dense is not None else SUMS_BYTES // (8 * n_sources * n_cells)
-        at_once = max(1, min(at_once, times))
+        at_once = max(1, min(room // (8 * n_sources * n_cells), times))
         for start in range(0, times, at_once):
-            sums = _sums(n_cells, block, rows[:, start : start + at_once], lists, dense)
+            sums = sums_of(block, order[start : start + at_once])
             kernels.add_moments(n_cells * n_sources, sums, observed, sums.shape[1], n_sources, above, below, total, squares)
         host = (backend.to_host(part) for part in (above, below, total, squares))
         norm[first:last], p[first:last] = _normalised(*host, times)
@@ -177,28 +193,52 @@ def _test(given, times, seed):
 
 
 def _whole_weights(weights):
-    """Weights as whole numbers, each source's largest below 2^bits; the bits of values and weights whose sums are exact."""
-    n_terms = int(weights.getnnz(axis=0).max())
-    bits = min(24, (DIGITS - n_terms.bit_length()) // 2)
+    """Weights as whole numbers, each source's largest below 2^bits; the bits of values and weights whose sums are exact.
+
+    Sums of products hold 52 bits, and sums of either half of the products' bits 31.
+    """
+    n_terms = int(weights.getnnz(axis=0).max()).bit_length()
+    bits = min(24, (DIGITS - n_terms) // 2, 31 - n_terms)
     largest = abs(weights).max(axis=0).toarray().ravel()
     whole = weights.copy()
     whole.data = np.rint(np.ldexp(whole.data, (bits - np.frexp(largest)[1])[whole.indices]))
     return whole, bits
 
 
-def _sums(n_cells, block, rows, lists, dense):
-    """Sums of cells under permutations: float64 (cells, permutations, sources)."""
-    xp = backend.xp_of(rows)
-    n_sources, n_orders = (dense.shape[1] if dense is not None else int(lists[1].max()) + 1), rows.shape[1]
-    sums = xp.empty((n_cells, n_orders, n_sources))
-    if dense is None:
-        rows = xp.ascontiguousarray(rows)
-        kernels.permuted_sums(n_cells * n_orders, *block, rows, *lists, n_orders, n_sources, sums)
-    else:
-        n_columns = n_orders * n_sources
-        table = xp.ascontiguousarray(dense[rows].reshape(len(rows), n_columns))
-        kernels.table_sums(n_cells * n_columns, *block, table, n_columns, sums.reshape(n_cells, n_columns))
-    return sums
+def _lists(weights, bits, xp):
+    """A function that sums cells under permutations (permutations, genes), by the edges of each gene."""
+    indptr, source, weight = backend.csr_parts(weights, np.float64)
+    last = np.zeros(source.size, dtype=np.int64)
+    last[indptr[1:][np.diff(indptr) > 0] - 1] = 1
+    edges = xp.asarray(weight.astype(np.int64) * (1 << 16) + source * np.int64(2) + last)
+    first_edge = xp.asarray(np.where(np.diff(indptr) > 0, indptr[:-1], -1).astype(np.int32))
+    n_genes, n_sources = weights.shape
+
+    def sums_of(block, order):
+        n_cells, n_orders = block[0], len(order)
+        sums = xp.empty((n_cells, n_orders, n_sources))
+        sizes = n_cells, n_genes, n_orders, n_sources, bits
+        kernels.permuted_sums(n_cells * n_orders, *block[1:], first_edge[order], edges, *sizes, sums)
+        return sums
+
+    return sums_of
+
+
+def _tiles(weights, bits, xp):
+    """The same by the targets of each source, for dense tiles of cells; it takes the inverse permutations."""
+    by_source = tuple(xp.asarray(part) for part in backend.csr_parts(weights.T.tocsr(), np.float64))
+    n_genes, n_sources = weights.shape
+
+    def sums_of(block, order):
+        n_cells, n_orders, n_tiles = block[0], len(order), -(-block[0] // kernels.TILE)
+        tiles = xp.zeros((n_tiles, n_genes, kernels.TILE), dtype=np.float32)
+        kernels.fill_tiles(*block, n_genes, tiles)
+        sums = xp.empty((n_cells, n_orders, n_sources))
+        n_items = n_tiles * n_orders * n_sources * kernels.TILE
+        kernels.tile_sums(n_items, tiles, order, *by_source, n_cells, n_genes, n_orders, n_sources, sums)
+        return sums
+
+    return sums_of
 
 
 def _normalised(above, below, total, squares, times):
@@ -213,7 +253,7 @@ def _normalised(above, below, total, squares, times):
 
 def _by_function(given, fun, times, seed):
     """Estimates, norm and p of a function of a cell's values and a source's weights."""
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     apply = _compiled(fun)
     weights = np.ascontiguousarray(given.weights.toarray().T)
     try:

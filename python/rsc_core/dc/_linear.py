@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsc_core import backend
+from rsc_core.dc._p import adjusted, student_p
 from rsc_core.dc._read import BLOCK_ROWS, read
 from rsc_core.errors import InvalidInput
-from rsc_core.stats import benjamini_hochberg
+from rsc_core.kernels import activity as kernels
 
 COLLINEAR = 1e-10  # smallest share of a source's weights that the other sources must leave unexplained
 
@@ -89,35 +91,34 @@ def _run(name, method, table, net, tmin, layer, raw, bsize, verbose):
     """Read the values, fit the network to the genes, run a method, store its scores."""
     given = read(name, table, net, tmin, layer, raw, bsize, verbose)
     score, df = method(given.weights, given.total, given.squares, given.product, given.sources)
-    return given.store(score=score, padj=benjamini_hochberg(p_values(score, df), axis=1))
+    return given.store(score=score, padj=adjusted(student_p(score, df)))
 
 
 def _ulm(weights, total, squares, product, sources):
     """Scores (cells, sources) and degrees of freedom."""
-    n_genes = weights.shape[0]
+    xp, n_genes = backend.xp_of(product), weights.shape[0]
     df = _degrees_of_freedom(n_genes, 1)
-    mean, length = _centre(weights)
-    covariance, spread = _centred(n_genes, total, squares, product, mean)
-    correlation = covariance / (np.sqrt(spread)[:, None] * length)
-    # The tiny number keeps a perfect correlation finite; it is decoupler's.
-    return correlation * np.sqrt(df / ((1.0 - correlation + 2.2e-16) * (1.0 + correlation + 2.2e-16))), df
+    mean, length = (xp.asarray(part) for part in _centre(weights))
+    score = xp.empty(product.shape)
+    kernels.correlation_scores(product.size, product, total, squares, mean, length, n_genes, df, len(sources), score)
+    return score, df
 
 
 def _mlm(weights, total, squares, product, sources):
     """Scores (cells, sources) and degrees of freedom."""
     from threadpoolctl import threadpool_limits
 
-    n_genes, n_sources = weights.shape
+    xp, (n_genes, n_sources) = backend.xp_of(product), weights.shape
     df = _degrees_of_freedom(n_genes, n_sources)
     mean, length = _centre(weights)
-    covariance, spread = _centred(n_genes, total, squares, product, mean)
     inverse = _inverse_correlation(weights, mean, length, sources)
-    covariance /= length
+    mean, length, scale = (xp.asarray(part) for part in (mean, length, np.sqrt(np.diag(inverse))))
+    covariance, score = xp.empty_like(product), xp.empty_like(product)
+    kernels.centred_products(product.size, product, total, mean, length, n_sources, covariance)
     with threadpool_limits(1):  # the same bits on any number of cores
-        coefficient = covariance @ inverse
-    residual = np.maximum(spread - np.einsum("cs,cs->c", coefficient, covariance), 0)
-    with np.errstate(divide="ignore"):  # a perfect fit: infinite scores
-        return coefficient / (np.sqrt(residual / df)[:, None] * np.sqrt(np.diag(inverse))), df
+        coefficient = covariance @ xp.asarray(inverse)
+    kernels.coefficient_scores(len(score), coefficient, covariance, total, squares, scale, n_genes, df, n_sources, score)
+    return score, df
 
 
 def _degrees_of_freedom(n_genes, n_sources) -> int:
@@ -134,13 +135,6 @@ def _centre(weights):
     spread = squares - total * (total / n_genes)
     spread[spread <= n_genes * np.finfo(np.float64).eps * squares] = np.nan
     return total / n_genes, np.sqrt(spread)
-
-
-def _centred(n_genes, total, squares, product, mean):
-    """Sums of products and of squares after centring; the latter NaN for cells whose genes all have one value."""
-    spread = squares - total * (total / n_genes)
-    spread[spread <= n_genes * np.finfo(np.float64).eps * squares] = np.nan
-    return product - total[:, None] * mean, spread
 
 
 def _inverse_correlation(weights, mean, length, sources):
@@ -173,13 +167,6 @@ def _first_dependent(correlation) -> np.ndarray:
         if left[i] < COLLINEAR:
             break
     return left < COLLINEAR
-
-
-def p_values(score, df) -> np.ndarray:
-    """Two-sided p-values of Student's t; NaN for NaN."""
-    from scipy.special import stdtr
-
-    return 2 * stdtr(df, -np.abs(score))
 
 
 # The names of decoupler 1.

@@ -54,7 +54,7 @@ class Given:
     @functools.cached_property
     def _sums(self):
         sums = source_sums(self.parts, self.shape, spread_rows(self.weights, self.seen), self.bsize)
-        check_values(sums[1], self.parts, self.obs_names, self.var_names)
+        check_values(backend.to_host(sums[1]), self.parts, self.obs_names, self.var_names)
         return sums
 
     @property
@@ -69,9 +69,18 @@ class Given:
     def product(self):
         return self._sums[2]
 
+    def check(self) -> None:
+        """Refuse values that are not finite."""
+        self._sums  # noqa: B018 - computing them looks at all values
+
+    def rows(self, bytes_of_a_cell) -> int:
+        """Cells at a time: ``bsize``, and no more than a quarter of the free memory holds."""
+        room = backend.free_bytes(backend.xp_of(self.parts[2])) // 4
+        return max(1, min(self.bsize, room // max(1, int(bytes_of_a_cell))))
+
     def store(self, **tables):
         """Keep tables ``score``, ``padj``, ... in obsm under ``<table>_<method>``; of a DataFrame, return them in this order."""
-        tables = {key: pd.DataFrame(values, self.obs_names, self.sources) for key, values in tables.items()}
+        tables = {key: pd.DataFrame(backend.to_host(values), self.obs_names, self.sources) for key, values in tables.items()}
         if isinstance(self.table, pd.DataFrame):
             return next(iter(tables.values())) if len(tables) == 1 else tuple(tables.values())
         for key, values in tables.items():
@@ -135,7 +144,7 @@ def source_sums(parts, shape, weights, bsize=BLOCK_ROWS):
     -------
     total, squares : float64 (cells,)
     product : float64 (cells, sources)
-        All on the host, where the few operations that follow are the same for both backends.
+        Where the values are.
     """
     xp = backend.xp_of(parts[2])
     gene_indptr, source, weight = (xp.asarray(part) for part in backend.csr_parts(weights, np.float64))
@@ -143,7 +152,7 @@ def source_sums(parts, shape, weights, bsize=BLOCK_ROWS):
     for first, last, *block in blocks(parts, bsize):
         outputs = (out[first:last] for out in (total, squares, product))
         kernels.weighted_sums(last - first, *block, gene_indptr, source, weight, weights.shape[1], *outputs)
-    return backend.to_host(total), backend.to_host(squares), backend.to_host(product)
+    return total, squares, product
 
 
 def blocks(parts, bsize):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsc_core import backend, rng
-from rsc_core.dc._read import BLOCK_ROWS, blocks, read, source_sums, spread_rows
-from rsc_core.stats import benjamini_hochberg
+from rsc_core.dc._order import Order
+from rsc_core.dc._p import adjusted
+from rsc_core.dc._read import BLOCK_ROWS, read
 
-TIES = 0  # the permutation of the genes that breaks ties
-VALUES_BYTES = 1 << 28  # of the dense values of a block of cells
 SHARE = 0.05  # of the genes that are high, by default
 SAME = 1 + 1e-7  # probabilities closer than this are the same, as in scipy and R
 
@@ -46,10 +44,10 @@ def aucell(data, net, *, n_up=None, seed=0, tmin=5, layer=None, raw=False, bsize
     are tied; ties it breaks by another order. Aibar et al. 2017, doi:10.1038/nmeth.4463.
     """
     given = read("aucell", data, net, tmin, layer, raw, bsize, verbose, signed=False)
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     n_genes = int(given.seen.sum())
     n_up = _number_up(n_up, n_genes)
-    score = _rank_sums(given, n_up - 1, 0, lambda rank: n_up - 1.0 - rank, seed)
+    score = Order(given, seed).sums(np.maximum(n_up - 1.0 - np.arange(n_genes), 0.0))
     n_targets = given.weights.getnnz(axis=0)
     first = np.minimum(n_targets, n_up - 1)
     return given.store(score=score / (first * n_up - first * (first + 1) / 2))
@@ -93,13 +91,14 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     agrees within 1e-9.
     """
     given = read("ora", data, net, tmin, layer, raw, bsize, verbose, signed=False)
-    given.squares  # noqa: B018 - values that are not finite are refused
+    given.check()
     n_genes = int(given.seen.sum())
     n_up = int(max(np.ceil(SHARE * n_genes), 2)) if n_up is None else n_up
     if n_up < 1 or n_bm < 0 or n_up + n_bm > n_genes:
         raise ValueError(f"n_up is {n_up} and n_bm is {n_bm}; together they must be 1 to {n_genes}, the number of genes")
     n_background = n_genes if n_bg is None else int(n_bg)
-    both = _rank_sums(given, n_up, n_bm, np.ones_like, seed)
+    rank = np.arange(n_genes)
+    both = Order(given, seed).sums(((rank < n_up) | (rank >= n_genes - n_bm)).astype(np.float64))
     n_targets, n_chosen = given.weights.getnnz(axis=0), n_up + n_bm
     alone = n_targets - both
     neither = n_background - both - alone - (n_chosen - both)
@@ -110,7 +109,7 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     p = np.empty_like(score)
     for s, n in enumerate(n_targets):
         p[:, s] = _fisher(int(n), n_chosen, n_background)[both[:, s].astype(np.int64)]
-    return given.store(score=score, padj=benjamini_hochberg(p, axis=1))
+    return given.store(score=score, padj=adjusted(p))
 
 
 def _number_up(n_up, n_genes) -> int:
@@ -128,49 +127,6 @@ def _fisher(n_targets, n_chosen, n_background) -> np.ndarray:
     ascending = np.sort(chance)
     upto = np.searchsorted(ascending, chance * SAME, side="right")
     return np.minimum(np.cumsum(ascending)[upto - 1], 1.0)
-
-
-def _rank_sums(given, n_high, n_low, amount, seed) -> np.ndarray:
-    """Sum of an amount over the targets among a cell's highest (and lowest) genes.
-
-    Parameters
-    ----------
-    n_high, n_low
-        How many genes of each end.
-    amount
-        Of the place from the top (0, 1, ...) and of the genes of the lower end: whole numbers as float64 (genes chosen,).
-    seed
-        Of the order that breaks ties.
-
-    Returns
-    -------
-    float64 (cells, sources) of the host.
-    """
-    xp = backend.xp_of(given.parts[2])
-    where = np.flatnonzero(given.seen)
-    where = where[rng.permutation(seed, "network", where.size, TIES)]
-    column = np.full(given.shape[1], -1, dtype=np.int64)
-    column[where] = np.arange(where.size)
-    column, where = xp.asarray(column), xp.asarray(where.astype(np.int32))
-    weights = spread_rows(given.weights, given.seen)
-    n_chosen = n_high + n_low
-    values_of_places = xp.asarray(amount(np.arange(n_chosen, dtype=np.float64)))
-    sums = np.empty((given.shape[0], len(given.sources)))
-    step = max(1, min(given.bsize, VALUES_BYTES // (8 * where.size)))
-    for first, last, indptr, indices, values in blocks(given.parts, step):
-        n_cells = last - first
-        at, cell = column[indices], xp.repeat(xp.arange(n_cells), backend.to_host(xp.diff(indptr)).tolist())
-        dense = xp.zeros((n_cells, where.size))
-        dense[cell[at >= 0], at[at >= 0]] = -values[at >= 0]
-        order = xp.argsort(dense, axis=1, kind="stable")
-        chosen = order[:, :n_high] if n_low == 0 else xp.concatenate([order[:, :n_high], order[:, where.size - n_low :]], axis=1)
-        parts = (
-            xp.arange(n_cells + 1, dtype=np.int64) * n_chosen,
-            xp.ascontiguousarray(where[chosen].ravel()),
-            xp.tile(values_of_places, n_cells),
-        )
-        sums[first:last] = source_sums(parts, (n_cells, given.shape[1]), weights)[2]
-    return sums
 
 
 # The names of decoupler 1.

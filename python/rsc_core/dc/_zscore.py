@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsc_core import backend
+from rsc_core.dc._p import adjusted, normal_p
 from rsc_core.dc._read import BLOCK_ROWS, read
-from rsc_core.stats import benjamini_hochberg
+from rsc_core.kernels import activity as kernels
 
 FLAVORS = ("RoKAI", "KSEA")
 
@@ -39,21 +41,16 @@ def zscore(data, net, *, flavor="RoKAI", tmin=5, layer=None, raw=False, bsize=BL
     other way round. KSEA: Casado et al. 2013, doi:10.1126/scisignal.2003573, Wiredja et al. 2017,
     doi:10.1093/bioinformatics/btx415. RoKAI: Yilmaz et al. 2021, doi:10.1038/s41467-021-21211-6.
     """
-    from scipy.special import ndtr
-
     if flavor not in FLAVORS:
         raise ValueError(f"flavor is {flavor!r}; it must be one of {', '.join(FLAVORS)}")
     given = read("zscore", data, net, tmin, layer, raw, bsize, verbose)
-    n_genes = len(given.weights.indptr) - 1
-    spread = given.squares - given.total * (given.total / n_genes)
-    spread[spread <= n_genes * np.finfo(np.float64).eps * given.squares] = np.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = given.product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
-        if flavor == "KSEA":
-            mean -= (given.total / n_genes)[:, None]
-        n_targets = np.asarray((given.weights != 0).sum(axis=0)).ravel()
-        score = mean * np.sqrt(n_targets) / np.sqrt(spread / (n_genes - 1))[:, None]
-    return given.store(score=score, padj=benjamini_hochberg(2 * ndtr(-np.abs(score)), axis=1))
+    xp, n_genes, n_sources = backend.xp_of(given.product), given.weights.shape[0], len(given.sources)
+    weight_sum = xp.asarray(np.asarray(abs(given.weights).sum(axis=0)).ravel())
+    root = xp.asarray(np.sqrt(np.asarray((given.weights != 0).sum(axis=0), dtype=np.float64).ravel()))
+    score, share = xp.empty_like(given.product), float(flavor == "KSEA")
+    sums = given.product, given.total, given.squares
+    kernels.mean_scores(score.size, *sums, weight_sum, root, share, n_genes, n_sources, score)
+    return given.store(score=score, padj=adjusted(normal_p(score)))
 
 
 # The names of decoupler 1.

@@ -50,7 +50,7 @@ def all_sections(adata, cells, qcs, runs, tables, parameters) -> list[Section]:
         clusters.clusters(adata, look),
         *(optional[title][0] for title in ("Marker genes", "Activity", "Tissue", "Concordance")),
         run.resources_used(runs),
-        methods.methods(adata, parameters, {record["stage"].partition(":")[0] for record in runs}),
+        methods.methods(adata, parameters, {run.stage_of(record) for record in runs}),
         run.provenance(adata, parameters, runs),
     ]
     return [section for section in found if section is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 
@@ -18,7 +19,12 @@ STAGES = (
 def in_order(runs) -> list[dict]:
     """Run records in the order of the stages."""
     place = {stage: i for i, stage in enumerate(STAGES)}
-    return sorted(runs, key=lambda run: (place.get(run["stage"].partition(":")[0], len(place)), run["stage"]))
+    return sorted(runs, key=lambda run: (place.get(stage_of(run), len(place)), run["stage"]))
+
+
+def stage_of(run) -> str:
+    """The stage of a record, without its sample or network."""
+    return re.split("[:.]", run["stage"])[0]
 
 
 def summary(adata, qcs, runs, left_out: list[tuple[str, str]]) -> Section:

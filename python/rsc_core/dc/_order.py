@@ -1,0 +1,76 @@
+"""The order of each cell's genes, in blocks of cells: what the methods of ranks begin with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsc_core import backend, rng
+from rsc_core.dc._read import blocks
+from rsc_core.kernels import places as kernels
+
+TIES = 0  # the permutation of the genes that breaks ties
+
+
+class Order:
+    """Places of the genes seen, which are the columns; of genes with one value, the lower column comes first.
+
+    Attributes
+    ----------
+    column
+        Column of each gene, -1 for genes that are not seen: int32 (genes,).
+    n_genes
+        Number of genes seen.
+    where
+        Gene of each column among the genes seen: int64 (genes seen,), of the host.
+    """
+
+    def __init__(self, given, seed):
+        self.given, self.xp = given, backend.xp_of(given.parts[2])
+        self.n_genes = int(given.seen.sum())
+        self.where = rng.permutation(seed, "network", self.n_genes, TIES)
+        column = np.full(given.seen.size, -1, dtype=np.int32)
+        column[np.flatnonzero(given.seen)[self.where]] = np.arange(self.n_genes, dtype=np.int32)
+        self.column = self.xp.asarray(column)
+
+    def sources(self):
+        """Columns of each source's targets: indptr, targets, weights, on the backend."""
+        by_source = self.given.weights[self.where].T.tocsr()
+        return tuple(self.xp.asarray(part) for part in backend.csr_parts(by_source, np.float64))
+
+    def genes(self):
+        """Sources of each column: indptr, sources, on the backend."""
+        by_gene = self.given.weights[self.where].tocsr()
+        return tuple(self.xp.asarray(part) for part in backend.csr_parts(by_gene, np.float64)[:2])
+
+    def blocks(self, bytes_of_a_gene=0):
+        """Row blocks ``(first, last, block)``; ``bytes_of_a_gene``: what the caller needs for each cell and gene."""
+        for first, last, *block in blocks(self.given.parts, self.given.rows((4 + bytes_of_a_gene) * self.n_genes)):
+            yield first, last, block
+
+    def places(self, n_cells, block):
+        """Places from the highest value, 0, 1, ...: int32 (cells, columns)."""
+        place = self.xp.full((n_cells, self.n_genes), -1, dtype=np.int32)
+        n_above = self.xp.empty(n_cells, dtype=np.int32)
+        kernels.places_of_stored(n_cells, *block, self.column, self.n_genes, place, n_above)
+        kernels.places_of_zeros(n_cells, self.n_genes, n_above, place)
+        return place
+
+    def sums(self, amount):
+        """Sums over the targets of each source of the weight times the amount of the targets' places.
+
+        Parameters
+        ----------
+        amount
+            Of each place: float64 (genes seen,) of the host.
+
+        Returns
+        -------
+        float64 (cells, sources) of the host.
+        """
+        indptr, target, ones = self.sources()
+        amount, n_sources = self.xp.asarray(amount), len(self.given.sources)
+        out = self.xp.empty((self.given.shape[0], n_sources))
+        for first, last, block in self.blocks():
+            place = self.places(last - first, block)
+            kernels.place_sums((last - first) * n_sources, place, indptr, target, ones, amount, self.n_genes, n_sources, out[first:last])
+        return backend.to_host(out)

@@ -1,0 +1,174 @@
+// See places.py. A block owns a cell where genes are compared with one another: comparing all pairs of a cell's stored
+// genes needs no scratch memory and is short beside a sort through global memory for the few thousand that cells have.
+#include "device.cuh"
+
+extern "C" __global__ void places_of_stored(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
+                                            i64 n_genes, int* place, int* n_above) {
+    const i64 cell = blockIdx.x;
+    if (cell >= n_items) return;
+    const i64 start = indptr[cell], end = indptr[cell + 1];
+    int n_stored = 0, above = 0;
+    for (i64 k = start; k < end; ++k) {
+        n_stored += values[k] != 0;
+        above += values[k] > 0;
+    }
+    for (i64 k = start + threadIdx.x; k < end; k += blockDim.x) {
+        const double value = values[k];
+        const int mine = column[indices[k]];
+        if (value == 0) continue;
+        int rank = 0;
+        for (i64 j = start; j < end; ++j) {
+            const double other = values[j];
+            if (other > value) rank += other != 0;
+            else if (other == value) rank += column[indices[j]] < mine;
+        }
+        place[cell * n_genes + mine] = rank < above ? rank : rank + (int)n_genes - n_stored;
+    }
+    if (threadIdx.x == 0) n_above[cell] = above;
+}
+
+// A warp owns a cell; a ballot tells each lane how many zeros the lanes before it have.
+extern "C" __global__ void places_of_zeros(i64 n_items, i64 n_genes, const int* n_above, int* place) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const int lane = threadIdx.x % 32;
+    if (cell >= n_items) return;
+    int next = n_above[cell];
+    for (i64 start = 0; start < n_genes; start += 32) {
+        const bool zero = start + lane < n_genes && place[cell * n_genes + start + lane] < 0;
+        const unsigned int zeros = __ballot_sync(0xFFFFFFFFu, zero);
+        if (zero) place[cell * n_genes + start + lane] = next + __popc(zeros & ((1u << lane) - 1u));
+        next += __popc(zeros);
+    }
+}
+
+extern "C" __global__ void mean_ranks(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
+                                      i64 n_genes, int* rank) {
+    const i64 cell = blockIdx.x;
+    if (cell >= n_items) return;
+    const i64 start = indptr[cell], end = indptr[cell + 1];
+    int n_stored = 0, below = 0;
+    for (i64 k = start; k < end; ++k) {
+        n_stored += values[k] != 0;
+        below += values[k] < 0;
+    }
+    for (i64 c = threadIdx.x; c < n_genes; c += blockDim.x) rank[cell * n_genes + c] = 2 * below + (int)n_genes - n_stored + 1;
+    __syncthreads();
+    for (i64 k = start + threadIdx.x; k < end; k += blockDim.x) {
+        const double value = values[k];
+        if (value == 0) continue;
+        int less = value > 0 ? (int)n_genes - n_stored : 0, equal = 0;
+        for (i64 j = start; j < end; ++j) {
+            less += values[j] != 0 && values[j] < value;
+            equal += values[j] == value;
+        }
+        rank[cell * n_genes + column[indices[k]]] = 2 * less + equal + 1;
+    }
+}
+
+extern "C" __global__ void place_sums(i64 n_items, const int* place, const i64* source_indptr, const int* target, const double* weight,
+                                      const double* table, i64 n_genes, i64 n_sources, double* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 cell = item / n_sources, s = item % n_sources;
+    double sum = 0;
+    for (i64 e = source_indptr[s]; e < source_indptr[s + 1]; ++e) sum += weight[e] * table[place[cell * n_genes + target[e]]];
+    out[item] = sum;
+}
+
+extern "C" __global__ void order_columns(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
+                                         i64 n_genes, const int* place, int* order, double* amount) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    if (cell >= n_items) return;
+    for (i64 c = threadIdx.x % 32; c < n_genes; c += 32) order[cell * n_genes + place[cell * n_genes + c]] = (int)c;
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32)
+        if (values[k] != 0) amount[cell * n_genes + place[cell * n_genes + column[indices[k]]]] = fabs(values[k]);
+}
+
+// A warp owns a cell and goes from gene to gene; its lanes share the sources of a gene, which differ.
+extern "C" __global__ void walks(i64 n_items, const int* order, const double* amount, i64 step, const i64* gene_indptr, const int* source,
+                                 const i64* n_targets, i64 n_genes, i64 n_sources, double* size, double* sum_, int* n_hits, double* high,
+                                 double* low) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const int lane = threadIdx.x % 32;
+    if (cell >= n_items) return;
+    const double* mine = amount + cell * step * n_genes;
+    for (i64 place = 0; place < n_genes; ++place) {
+        const i64 column = order[cell * n_genes + place];
+        for (i64 e = gene_indptr[column] + lane; e < gene_indptr[column + 1]; e += 32) size[cell * n_sources + source[e]] += mine[place];
+        __syncwarp();
+    }
+    for (i64 place = 0; place < n_genes; ++place) {
+        const i64 column = order[cell * n_genes + place];
+        for (i64 e = gene_indptr[column] + lane; e < gene_indptr[column + 1]; e += 32) {
+            const i64 at = cell * n_sources + source[e];
+            if (size[at] > 0) {
+                const double missed = (double)(place - n_hits[at]) / (double)(n_genes - n_targets[source[e]]);
+                low[at] = fmin(low[at], sum_[at] / size[at] - missed);
+                sum_[at] += mine[place];
+                n_hits[at] += 1;
+                high[at] = fmax(high[at], sum_[at] / size[at] - missed);
+            }
+        }
+        __syncwarp();
+    }
+}
+
+extern "C" __global__ void null_walks(i64 n_items, const double* amount, const int* places, const i64* size_indptr, i64 n_genes,
+                                      i64 n_orders, i64 n_sizes, double* score) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 u = item % n_sizes, o = item / n_sizes % n_orders, cell = item / n_sizes / n_orders;
+    const i64 n = size_indptr[u + 1] - size_indptr[u];
+    const int* mine = places + o * size_indptr[n_sizes] + size_indptr[u];
+    double size = 0, sum = 0, high = 0, low = 0;
+    for (i64 i = 0; i < n; ++i) size += amount[cell * n_genes + mine[i]];
+    if (size > 0)
+        for (i64 i = 0; i < n; ++i) {
+            const double missed = (double)(mine[i] - i) / (double)(n_genes - n);
+            low = fmin(low, sum / size - missed);
+            sum += amount[cell * n_genes + mine[i]];
+            high = fmax(high, sum / size - missed);
+        }
+    score[item] = high > -low ? high : low;
+}
+
+extern "C" __global__ void signed_moments(i64 n_items, const double* score, const i64* size_of, const double* observed, i64 n_orders,
+                                          i64 n_sizes, i64 n_sources, i64* n_same, i64* n_beyond, double* total) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 cell = item / n_sources, s = item % n_sources;
+    const double seen = observed[item];
+    for (i64 o = 0; o < n_orders; ++o) {
+        const double here = score[(cell * n_orders + o) * n_sizes + size_of[s]];
+        if ((here >= 0) == (seen >= 0)) {
+            n_same[item] += 1;
+            n_beyond[item] += fabs(here) >= fabs(seen);
+            total[item] += here;
+        }
+    }
+}
+
+// Neighbouring threads own neighbouring genes of one cell: rows are read side by side.
+extern "C" __global__ void code_tail(i64 n_items, const int* code, const double* table, i64 n_codes, i64 n_cells, i64 n_genes, double* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 g = item % n_genes;
+    double sum = 0;
+    for (i64 other = 0; other < n_cells; ++other) sum += table[code[item] * n_codes + code[other * n_genes + g]];
+    out[item] = sum / n_cells;
+}
+
+extern "C" __global__ void normal_tail(i64 n_items, const double* x, const double* bandwidth, const double* table, i64 n_steps,
+                                       i64 n_cells, i64 n_genes, double* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 g = item % n_genes;
+    double sum = 0;
+    for (i64 other = 0; other < n_cells; ++other) {
+        const double distance = bandwidth[g] > 0 ? (x[item] - x[other * n_genes + g]) / bandwidth[g] : 0.0;
+        if (distance > 10) sum += 1.0;
+        else if (distance >= 0) sum += table[(i64)(distance / 10 * n_steps)];
+        else if (distance >= -10) sum += 1.0 - table[(i64)(-distance / 10 * n_steps)];
+    }
+    out[item] = sum / n_cells;
+}
