@@ -8,6 +8,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 # One number a use: two uses of one seed must not share a stream.
 PURPOSES = {"kmeans": 1, "harmony": 2, "ligrec": 3, "autocorr": 4, "knn": 5, "network": 6, "spectral": 7, "sample": 8, "embedding": 9}
 PURPOSES |= {"score_genes": 20, "doublets": 21}
+PURPOSES |= {"umap": 50, "start": 51, "draw_graph": 52, "mde": 53}
 
 
 def mix64(x):

@@ -41,7 +41,7 @@ def run(*, neighbors, representation, output, backend="cpu", seed=0, embeddings=
     if unknown or not embeddings:
         raise ValueError(f"embeddings are {list(embeddings)}; each must be one of {sorted(EMBEDDINGS)}")
     parameters = {"embeddings": list(embeddings), "min_dist": min_dist, "spread": spread}
-    packages = ("umap-learn", "numba") if backend == "cpu" else ("cuml-cu12", "cuml-cu13")
+    packages = ("numba", "scipy") if backend == "cpu" else ()
     parents = (neighbors, representation)
     task = Task("embed", output, parameters=parameters, parents=parents, backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
