@@ -78,14 +78,12 @@ def test_quality_is_that_of_umap_learn(to_xp, init_pos):
 
 
 def test_quality_on_the_pancreas(data_dir):
-    """The three libraries together: trustworthiness and neighbours kept as umap-learn's - 0.01."""
+    """Not below umap-learn - 0.01. umap-learn 0.5.12 on these components: umap(adata, impl="library") and the two figures below."""
     x = cases.pancreas_components(data_dir)
-    adata, theirs = with_graph(x), with_graph(x)
+    adata = with_graph(x)
     umap(adata)
-    umap(theirs, impl="library")
-    ours, reference = adata.obsm["X_umap"], theirs.obsm["X_umap"]
-    assert metrics.trustworthiness(x, ours) > metrics.trustworthiness(x, reference) - 0.01
-    assert kept(x, ours) > kept(x, reference) - 0.01
+    assert metrics.trustworthiness(x, adata.obsm["X_umap"]) > 0.9427 - 0.01
+    assert kept(x, adata.obsm["X_umap"]) > 0.3512 - 0.01
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(to_xp):

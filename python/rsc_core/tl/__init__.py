@@ -5,7 +5,11 @@ from rsc_core._lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "diffmap": "_diffmap",
+        "dpt": "_diffmap",
+        "embedding_density": "_embedding_density",
         "leiden": "_leiden",
+        "paga": "_paga",
         "rank_genes_groups": "_rank_genes_groups",
         "score_genes": "_score_genes",
         "score_genes_cell_cycle": "_score_genes",
