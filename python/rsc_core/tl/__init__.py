@@ -7,12 +7,15 @@ __getattr__, __dir__, __all__ = public(
     {
         "diffmap": "_diffmap",
         "dpt": "_diffmap",
+        "draw_graph": "_draw_graph",
         "embedding_density": "_embedding_density",
         "leiden": "_leiden",
+        "mde": "_mde",
         "paga": "_paga",
         "rank_genes_groups": "_rank_genes_groups",
         "score_genes": "_score_genes",
         "score_genes_cell_cycle": "_score_genes",
+        "tsne": "_tsne",
         "umap": "_umap",
     },
 )
