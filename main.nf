@@ -113,7 +113,7 @@ workflow RSC_FLOW {
     NEIGHBORS(representation, settings.subMap(['n_neighbors', 'metric']), backend, seed, library('neighbors'))
     def embed_names = ['embeddings', 'min_dist', 'spread', 'umap_impl', 'perplexity', 'n_diffmap', 'density', 'root_cell']
     EMBED(NEIGHBORS.out.delta, representation, settings.subMap(embed_names), backend, seed, library('embed'))
-    CLUSTER(NEIGHBORS.out.delta, settings.subMap(['resolutions', 'leiden_impl']), backend, seed, library('cluster'))
+    CLUSTER(NEIGHBORS.out.delta, settings.subMap(['resolutions', 'leiden_impl', 'paga']), backend, seed, library('cluster'))
     MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods']), backend, library('markers'))
 
     if (settings.network) {

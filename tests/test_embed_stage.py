@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from test_layouts import manifold, one_thread
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
-from rsc_core.stages import embed, neighbors
+from rsc_core.stages import cluster, embed, neighbors
 
 __all__ = ["one_thread"]  # for every test here
 ALL = ("umap", "tsne", "diffmap", "fa2", "mde")
@@ -71,3 +72,16 @@ def test_what_does_not_fit_together_is_refused(inputs):
     ):
         with pytest.raises(InvalidInput, match=message):
             embed.run(**files, **options)
+
+
+def test_clusters_with_their_connections(inputs, tmp_path):
+    files = inputs(90, n_neighbors=8)
+    cluster.run(neighbors=files["neighbors"], output=tmp_path / "cluster.h5ad", paga=True)
+    delta = read_delta(tmp_path / "cluster.h5ad")
+    n_clusters = delta.obs["leiden"].nunique()
+    assert n_clusters > 2
+    assert delta.uns["paga"]["connectivities"].shape == (n_clusters, n_clusters)
+    n_parts = sp.csgraph.connected_components(delta.uns["paga"]["connectivities"], directed=False)[0]
+    assert delta.uns["paga"]["connectivities_tree"].nnz == n_clusters - n_parts
+    assert list(delta.uns["leiden_sizes"]) == list(delta.obs["leiden"].value_counts(sort=False))
+    assert delta.uns["paga"]["groups"] == "leiden"

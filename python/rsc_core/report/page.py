@@ -224,7 +224,7 @@ def colourings(obs: pd.DataFrame, first: tuple[str, ...] = ("leiden", "sample"))
 def embedding(adata) -> Section:
     """Cells in the plane, to be coloured by what the reader wants to see."""
     parts = []
-    for key, title in (("X_umap", "UMAP"),):
+    for key, title in (("X_umap", "UMAP"), ("X_tsne", "t-SNE"), ("X_draw_graph_fa", "ForceAtlas2"), ("X_mde", "MDE")):
         if key in adata.obsm:
             figure = figures.points(np.asarray(adata.obsm[key]), colourings(adata.obs), (f"{title} 1", f"{title} 2"))
             parts.append(Part(title, figure, as_table(medians(adata.obs)), drawn(adata.n_obs)))

@@ -9,11 +9,12 @@ from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.stages._task import Task
 from rsc_core.tl._leiden import leiden
+from rsc_core.tl._paga import paga as abstraction
 
 PACKAGES = {"deterministic": ("numba",), "igraph": ("igraph",), "cugraph": ("pylibcugraph-cu12", "pylibcugraph-cu13")}
 
 
-def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_impl="deterministic"):
+def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_impl="deterministic", paga=False):
     """Leiden at one or more resolutions.
 
     Parameters
@@ -29,6 +30,8 @@ def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_
         Numbers above 0.
     leiden_impl
         ``"deterministic"``, ``"igraph"`` or ``"cugraph"`` (backend gpu only).
+    paga
+        Whether the connections between the clusters of ``leiden`` go into ``uns['paga']``.
     """
     if not resolutions:
         raise ValueError("no resolution was given")
@@ -36,7 +39,7 @@ def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_
         raise InvalidInput(
             "leiden_impl is cugraph, but the backend is cpu.", "Use --leiden-impl deterministic or igraph, or --backend gpu."
         )
-    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl}
+    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl, "paga": paga}
     packages = PACKAGES[leiden_impl]
     task = Task("cluster", output, parameters=parameters, parents=(neighbors,), backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
@@ -49,4 +52,11 @@ def run(*, neighbors, output, backend="cpu", seed=0, resolutions=(1.0,), leiden_
         with task.step(key):
             leiden(adata, resolution, random_state=seed, key_added=key, flavor=leiden_impl)
     adata.obs["leiden"], adata.uns["leiden"] = adata.obs[keys[0]], adata.uns[keys[0]]
-    task.write(obs=adata.obs, uns={key: adata.uns[key] for key in dict.fromkeys(["leiden", *keys])})
+    names = list(dict.fromkeys(["leiden", *keys]))
+    if paga:
+        with task.step("paga"):
+            slot = delta.uns["neighbors"]["distances_key"]
+            adata.obsp[slot] = delta.obsp[slot]
+            abstraction(adata, "leiden")
+        names += ["paga", "leiden_sizes"]
+    task.write(obs=adata.obs, uns={key: adata.uns[key] for key in names})
