@@ -150,8 +150,9 @@ workflow RSC_FLOW {
 
     def neighbors_names = ['n_neighbors', 'metric', 'neighbors_method', 'neighbors_algorithm', 'integration', 'batch_key', 'neighbors_within_batch', 'trim']
     NEIGHBORS(representation, MERGE.out.store, settings.subMap(neighbors_names), backend, seed, library('neighbors'))
-    EMBED(NEIGHBORS.out.delta, representation, settings.subMap(['embeddings', 'min_dist', 'spread']), backend, seed, library('embed'))
-    def cluster_names = ['cluster_methods', 'resolutions', 'leiden_impl', 'n_clusters']
+    def embed_names = ['embeddings', 'min_dist', 'spread', 'umap_impl', 'perplexity', 'n_diffmap', 'density', 'root_cell']
+    EMBED(NEIGHBORS.out.delta, representation, settings.subMap(embed_names), backend, seed, library('embed'))
+    def cluster_names = ['cluster_methods', 'resolutions', 'leiden_impl', 'n_clusters', 'paga']
     CLUSTER(NEIGHBORS.out.delta, representation, settings.subMap(cluster_names), backend, seed, library('cluster'))
     MARKERS(MERGE.out.store, PREPROCESS.out.delta, CLUSTER.out.delta, settings.subMap(['groupby', 'marker_methods', 'sample_key', 'condition_key']), backend, library('markers'))
 

@@ -27,6 +27,7 @@ def numbers(context, parameter, value):
 @click.option("--resolutions", default="1.0", callback=numbers, help="Resolutions above 0, separated by commas.")
 @click.option("--n-clusters", type=click.IntRange(min=1), default=8, help="Clusters of kmeans.")
 @click.option("--leiden-impl", type=click.Choice(["deterministic", "igraph", "cugraph"]), default="deterministic", help="Which Leiden.")
+@click.option("--paga", type=bool, default=False, help="Whether the connections between the clusters are computed.")
 def cluster(**options):
     """Find communities of the neighbour graph."""
     from rsc_core.stages.cluster import run

@@ -50,3 +50,16 @@ def store(path, matrix, sample, *, genes=None, cells=None, var=None, obsm=None, 
         obsm=obsm,
         uns=uns,
     )
+
+
+def pancreas_components(data_dir, n_comps=30):
+    """Principal components of the three pancreas libraries together, by scanpy: float32 (1937, n_comps)."""
+    import scanpy as sc
+
+    adata = ad.concat([sc.read_h5ad(data_dir / f"pancreas_lib{i}.h5ad") for i in (1, 2, 3)], index_unique="-", keys=["1", "2", "3"])
+    sc.pp.normalize_total(adata)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=1000)
+    adata = adata[:, adata.var["highly_variable"]].copy()
+    sc.pp.pca(adata, n_comps=n_comps)
+    return np.ascontiguousarray(adata.obsm["X_pca"], dtype=np.float32)

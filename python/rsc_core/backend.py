@@ -225,14 +225,6 @@ def synchronize() -> None:
         cupy.cuda.get_current_stream().synchronize()
 
 
-def free_bytes(xp) -> int:
-    """Bytes of memory that arrays of a library can still take: of the device with its pool, or of the host."""
-    if xp is np:
-        lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 1 << 30)
-    return xp.cuda.runtime.memGetInfo()[0] + xp.get_default_memory_pool().free_bytes()
-
-
 def peak_device_bytes() -> int:
     """Bytes that this process holds of the device's memory in its pool: 0 where CuPy was never imported."""
     if "cupy" not in sys.modules:
@@ -240,15 +232,6 @@ def peak_device_bytes() -> int:
     import cupy
 
     return cupy.get_default_memory_pool().total_bytes()
-
-
-def free_bytes(backend: str) -> int:
-    """Free memory of the device, its pool included; of the host for ``"cpu"``."""
-    if backend == "gpu":
-        import cupy
-
-        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def device_name(backend: str) -> str:

@@ -9,6 +9,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 PURPOSES = {"kmeans": 1, "harmony": 2, "ligrec": 3, "autocorr": 4, "knn": 5, "network": 6, "spectral": 7, "sample": 8, "embedding": 9}
 PURPOSES |= {"score_genes": 20, "doublets": 21, "pca": 22, "concordance": 70}
 PURPOSES |= {"nhood": 40, "ripley": 41}
+PURPOSES |= {"umap": 50, "start": 51, "draw_graph": 52, "mde": 53}
 
 
 def mix64(x):

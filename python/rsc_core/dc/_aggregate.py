@@ -173,7 +173,7 @@ def _test_some(given, weights, bits, order):
         inverse[xp.arange(times)[:, None], order] = same
         order = inverse
     norm, p = np.empty((2, given.shape[0], n_sources))
-    room = SUMS_BYTES if xp is np else backend.free_bytes(xp) // 8
+    room = SUMS_BYTES if xp is np else backend.available_bytes("gpu") // 8
     step = max(1, min(given.rows(8 * n_genes), CELLS if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
     for first, last, indptr, indices, values in blocks(given.parts, step):
         n_cells = last - first

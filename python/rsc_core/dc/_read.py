@@ -75,7 +75,7 @@ class Given:
 
     def rows(self, bytes_of_a_cell) -> int:
         """Cells at a time: ``bsize``, and no more than a quarter of the free memory holds."""
-        room = backend.free_bytes(backend.xp_of(self.parts[2])) // 4
+        room = backend.available_bytes("cpu" if backend.xp_of(self.parts[2]) is np else "gpu") // 4
         return max(1, min(self.bsize, room // max(1, int(bytes_of_a_cell))))
 
     def store(self, **tables):

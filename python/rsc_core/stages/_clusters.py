@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_core import data
-from rsc_core.backend import free_bytes, to_device
+from rsc_core.backend import available_bytes, to_device
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import replaced
@@ -74,7 +74,7 @@ def row_blocks(counts, backend: str, factor=None, max_nnz: int = 0):
     Function without arguments. Where all cells are one block, it returns a list of it, the same each time; else a generator, which
     copies and normalises each block anew.
     """
-    max_nnz = min(max_nnz or free_bytes(backend) // 4 // BYTES_OF_A_VALUE, (1 << 31) - 1)
+    max_nnz = min(max_nnz or available_bytes(backend) // 4 // BYTES_OF_A_VALUE, (1 << 31) - 1)
 
     def moved(part, start, stop):
         x = to_device(part.astype(np.float32), backend)

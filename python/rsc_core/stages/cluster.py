@@ -12,10 +12,9 @@ from rsc_core.stages._task import Task
 from rsc_core.tl._kmeans import kmeans
 from rsc_core.tl._leiden import leiden
 from rsc_core.tl._louvain import louvain
+from rsc_core.tl._paga import paga as abstraction
 
 PACKAGES = {"deterministic": ("numba",), "igraph": ("igraph",), "cugraph": ("pylibcugraph-cu12", "pylibcugraph-cu13")}
-
-
 METHODS = ("leiden", "louvain", "kmeans")
 
 
@@ -30,6 +29,7 @@ def run(
     resolutions=(1.0,),
     leiden_impl="deterministic",
     n_clusters=8,
+    paga=False,
 ):
     """Leiden and Louvain at one or more resolutions, and k-means.
 
@@ -52,6 +52,8 @@ def run(
         ``"deterministic"``, ``"igraph"`` or ``"cugraph"`` (backend gpu only).
     n_clusters
         Of kmeans.
+    paga
+        Whether the connections between the clusters of the first method go into ``uns['paga']``.
     """
     unknown = [name for name in cluster_methods if name not in METHODS]
     if unknown or not cluster_methods:
@@ -64,7 +66,7 @@ def run(
         raise InvalidInput(
             "leiden_impl is cugraph, but the backend is cpu.", "Use --leiden-impl deterministic or igraph, or --backend gpu."
         )
-    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl, "cluster_methods": list(cluster_methods)}
+    parameters = {"resolutions": list(resolutions), "leiden_impl": leiden_impl, "cluster_methods": list(cluster_methods), "paga": paga}
     parents = (neighbors,)
     if "kmeans" in cluster_methods:
         parameters, parents = parameters | {"n_clusters": n_clusters}, (neighbors, representation)
@@ -91,4 +93,11 @@ def run(
                 louvain(adata, resolutions, random_state=seed)
             else:
                 leiden(adata, resolutions, random_state=seed, flavor=leiden_impl)
-    task.write(obs=adata.obs, uns={name: adata.uns[name] for name in adata.obs})
+    names = list(adata.obs)
+    if paga:
+        with task.step("paga"):
+            distances = entry["distances_key"]
+            adata.obsp[distances] = delta.obsp[distances]
+            abstraction(adata, cluster_methods[0])
+        names += ["paga", f"{cluster_methods[0]}_sizes"]
+    task.write(obs=adata.obs, uns={name: adata.uns[name] for name in names})
