@@ -283,7 +283,7 @@ def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeyp
     counts, labels, condition = cases.counts(60, 30), labelled(60, "012"), {"condition": ["sick", "well"] * 30}
     for name, bytes_free in (("a", None), ("b", 8 * 4 * 200)):
         if bytes_free:
-            monkeypatch.setattr(_clusters, "free_bytes", lambda backend, free=bytes_free: free)
+            monkeypatch.setattr(_clusters, "available_bytes", lambda backend, free=bytes_free: free)
         made(counts, labels, "--marker-methods", "wilcoxon,t-test,logreg", name=name, obs=condition)
     assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
