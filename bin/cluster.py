@@ -6,17 +6,6 @@ import click
 from rsc_core import cli
 
 
-def numbers(context, parameter, value):
-    """``a,b`` as numbers above 0."""
-    try:
-        found = [float(item) for item in value.split(",") if item]
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers") from error
-    if not found or min(found) <= 0:
-        raise click.BadParameter(f"{value!r} must be numbers above 0")
-    return found
-
-
 @cli.script
 @click.option("--neighbors", required=True, type=cli.existing_file, help="Delta of NEIGHBORS.")
 @click.option("--representation", type=cli.existing_file, help="The delta that the neighbours were made from; kmeans needs it.")
@@ -24,7 +13,7 @@ def numbers(context, parameter, value):
 @cli.backend_option
 @cli.seed_option
 @click.option("--cluster-methods", default="leiden", callback=cli.comma_separated, help="Among leiden, louvain, kmeans; comma-separated.")
-@click.option("--resolutions", default="1.0", callback=numbers, help="Resolutions above 0, separated by commas.")
+@click.option("--resolutions", default="1.0", callback=cli.comma_separated_numbers, help="Resolutions above 0, separated by commas.")
 @click.option("--n-clusters", type=click.IntRange(min=1), default=8, help="Clusters of kmeans.")
 @click.option("--leiden-impl", type=click.Choice(["deterministic", "igraph", "cugraph"]), default="deterministic", help="Which Leiden.")
 @click.option("--paga", type=bool, default=False, help="Whether the connections between the clusters are computed.")

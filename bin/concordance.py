@@ -9,7 +9,7 @@ from rsc_core import cli
 @cli.script
 @click.option("--store", required=True, type=cli.existing_file, help="Merged counts store.")
 @click.option("--cluster", required=True, type=cli.existing_file, help="Delta of CLUSTER.")
-@cli.tables_option
+@cli.output_option("Table (.csv)")
 @cli.backend_option
 @cli.seed_option
 @click.option("--concordance-cells", type=click.IntRange(min=50), default=10_000, help="Number of cells, drawn from every cluster.")

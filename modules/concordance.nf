@@ -23,7 +23,7 @@ process CONCORDANCE {
     concordance.py \\
         --store ${store} \\
         --cluster ${cluster} \\
-        --tables tables \\
+        --output tables/concordance.csv \\
         --backend ${backend} \\
         --seed ${seed} \\
         ${Shell.options(options)}

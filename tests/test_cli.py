@@ -12,6 +12,7 @@ from rsc_core.errors import BackendUnavailable, DeviceMemoryExhausted, InvalidIn
 
 BIN = Path(__file__).parents[1] / "bin"
 STAGES = [
+    "concordance",
     "ingest",
     "qc",
     "merge",

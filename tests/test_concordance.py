@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
 
 def test_agrees_with_the_reference_or_the_other_backend(finished, backend_name, tmp_path):
     options = {"store": finished / "counts.store.h5ad", "cluster": finished / "cluster.h5ad", "concordance_cells": 600}
-    concordance.run(**options, tables=tmp_path, backend=backend_name)
+    concordance.run(**options, output=tmp_path / "concordance.csv", backend=backend_name)
     table = pd.read_csv(tmp_path / "concordance.csv").set_index("figure")
     assert set(table.index) == set(concordance.LIMITS)
     # Leiden of scanpy is another algorithm: its two lines may be amber. Harmony differs in its first clusters.
@@ -70,7 +70,7 @@ def test_a_difference_is_seen(finished, tmp_path, monkeypatch):
     plain = concordance.Reference.components
     monkeypatch.setattr(concordance.Reference, "components", lambda self, x, genes: plain(self, x, genes)[:, ::-1] ** 3)
     options = {"store": finished / "counts.store.h5ad", "cluster": finished / "cluster.h5ad", "concordance_cells": 300}
-    concordance.run(**options, tables=tmp_path)
+    concordance.run(**options, output=tmp_path / "concordance.csv")
     table = pd.read_csv(tmp_path / "concordance.csv").set_index("figure")
     assert table.loc["largest angle of the components (degrees)", "verdict"] == "red"
     assert table.loc["overlap of variable genes", "verdict"] == "green"

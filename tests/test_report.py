@@ -16,7 +16,7 @@ from report_cases import MARKERS, NASTY, RUN, cells_of, html_of, make_result, se
 from rsc_core.io.delta import write_delta
 from rsc_core.report import cells, figures, static
 from rsc_core.report.sections import cells as cell_sections
-from rsc_core.report.sections import looks, methods, tissue
+from rsc_core.report.sections import concordance, integration, looks, methods, tissue
 from rsc_core.stages.report import run as write_report
 
 
@@ -74,7 +74,9 @@ def test_sections_follow_what_there_is(result):
     assert [section.key for section in few] == [
         "summary", "quality", "variation", "embedding", "clusters", "resources", "methods", "provenance",
     ]  # fmt: skip
-    assert [row[0] for row in few[0].parts[-1].table.rows] == ["Integration", "Marker genes", "Activity", "Tissue"]
+    assert [row[0] for row in few[0].parts[-1].table.rows] == [
+        "Integration", "Marker genes", "Activity", "Concordance", "Tissue",
+    ]  # fmt: skip
 
 
 def test_removed_cells_are_counted(result):
@@ -188,6 +190,21 @@ def test_sections_of_tissue_share_the_points():
     assert [part.figure["points"]["n"] for part in parts] == [cells.LEAST_POINTS] * 11
     assert parts[0].note.startswith("5,000 of the 5,001 cells are drawn")
     assert found.data()["n"] == len(found.drawn) <= adata.n_obs
+
+
+def test_integration_shows_both_sides(result):
+    assert integration.integration(result[0]) is None
+    figures_of = {"ilisi_before": 1.0, "ilisi_after": 1.9, "batch_silhouette_before": 0.4, "batch_silhouette_after": 0.01}
+    result[0].uns["integration"] = {"method": "harmony", "batch_key": "sample", "n_cells": 20, **figures_of}
+    section = next(section for section in sections(result) if section.key == "integration")
+    assert [row[1:3] for row in section.parts[0].table.rows] == [["1", "1.9"], ["0.4", "0.01"]]
+
+
+def test_concordance_names_the_verdicts():
+    table = pd.DataFrame({"step": ["a", "b"], "figure": "f", "value": 1.0, "green": 1.0, "amber": 0.9, "verdict": ["green", "red"]})
+    section = concordance.concordance({"concordance": table}, [{"stage": "concordance", "backend": "gpu"}])
+    assert "1 green, 1 red" in section.how and "the CPU" in section.how
+    assert [row[-1].split()[-1] for row in section.parts[0].table.rows] == ["green", "red"]
 
 
 def test_a_violin_is_drawn_by_its_quantiles():

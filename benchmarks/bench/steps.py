@@ -74,7 +74,7 @@ def _graph(inputs, place, place_graph):
 
 def _with_umap(inputs, place, place_graph):
     adata = _embedding(inputs, place, place_graph)
-    adata.obsm["X_umap"] = inputs.array("umap")
+    adata.obsm["X_umap"] = place(inputs.array("umap"))
     return adata
 
 

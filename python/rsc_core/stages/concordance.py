@@ -24,7 +24,7 @@ from rsc_core.pp._pca import principal_components, select_genes
 from rsc_core.stages._inputs import check_same_cells
 from rsc_core.stages._task import Task
 from rsc_core.tl._leiden import leiden
-from rsc_core.tl._rank_genes_groups import ranked, summarize, tidy
+from rsc_core.tl._rank_genes_groups import rank_genes_groups, tidy
 
 COLUMNS = ["step", "figure", "value", "green", "amber", "verdict"]
 # Thresholds of green and amber, for the other backend and for the reference libraries, whose Leiden is another algorithm.
@@ -97,9 +97,8 @@ class Own:
         adata = ad.AnnData(
             self._to(x), obs=pd.DataFrame({"g": labels}, index=np.arange(len(labels)).astype(str)), var=pd.DataFrame(index=names)
         )
-        moments = summarize(adata, "g")
-        params = {"groupby": "g", "reference": "rest", "method": "wilcoxon"}
-        table = tidy({"params": params, **ranked(moments, "wilcoxon", pts=True)})
+        rank_genes_groups(adata, "g", method="wilcoxon", pts=True)
+        table = tidy(adata.uns["rank_genes_groups"])
         return table.rename(columns={"p_value": "p"})[["group", "gene", "score", "p"]]
 
 
@@ -162,7 +161,7 @@ def run(
     *,
     store,
     cluster,
-    tables,
+    output,
     backend="cpu",
     seed=0,
     concordance_cells=10_000,
@@ -179,8 +178,8 @@ def run(
     ----------
     store, cluster
         Merged counts store, delta of CLUSTER: cells are drawn in proportion from each cluster of each sample.
-    tables
-        Folder for ``concordance.csv``: step, figure, value, its limits of green and amber, verdict.
+    output
+        Table to write (csv): step, figure, value, its limits of green and amber, verdict.
     backend
         ``"gpu"``: against the CPU. ``"cpu"``: against scanpy and harmonypy, which must be installed.
     seed
@@ -190,8 +189,8 @@ def run(
     n_top_genes, n_comps, n_neighbors, resolutions, batch_key, integration
         Of the run; the first resolution, and Harmony where ``integration`` is harmony and there are two batches.
     """
-    task = Task("concordance", Path(tables) / "concordance.csv", parents=[store, cluster], backend_name=backend, seed=seed)
-    Path(tables).mkdir(parents=True, exist_ok=True)
+    task = Task("concordance", output, parents=[store, cluster], backend_name=backend, seed=seed)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     with task.step("read"):
         source, delta = CountsStore(store), read_delta(cluster)
         check_same_cells(source.obs.index, delta.obs.index, cluster)
@@ -209,7 +208,7 @@ def run(
     )
     ours, other = Own(backend, settings), Own("cpu", settings) if backend == "gpu" else Reference(settings)
     table = compare(task, ours, other, counts, obs, source.var.index)
-    with replaced(Path(tables) / "concordance.csv") as temporary:
+    with replaced(output) as temporary:
         table.to_csv(temporary, index=False)
     task.finish()
 

@@ -6,15 +6,26 @@ import pandas as pd
 
 from rsc_core.report.page import Part, Section, as_table
 
+FIGURES = {  # key of uns['integration']: title, what is good
+    "ilisi": ("iLISI: batches around a cell", "higher is better mixed; at most the number of batches"),
+    "batch_silhouette": ("silhouette of the batches", "near 0 or below is mixed"),
+    "clisi": ("cLISI: cell types around a cell", "near 1 keeps the types apart"),
+    "silhouette": ("silhouette of the cell types", "higher keeps the types apart"),
+}
+
 
 def integration(adata) -> Section | None:
-    """Mixing of batches and purity of groups before and after; None where INTEGRATE did not run."""
-    scores = adata.uns.get("integration")
-    if not scores:
+    """Mixing of batches and, with labels, purity of cell types before and after; None where INTEGRATE did not run."""
+    found = adata.uns.get("integration")
+    if not found:
         return None
-    table = pd.DataFrame(scores) if not isinstance(scores, pd.DataFrame) else scores
+    rows = [
+        {"figure": title, "before": float(found[f"{key}_before"]), "after": float(found[f"{key}_after"]), "how to read it": note}
+        for key, (title, note) in FIGURES.items()
+        if f"{key}_before" in found
+    ]
     how = (
-        "iLISI is the effective number of batches around a cell: higher after integration is better mixed. cLISI is that of cell groups: "
-        "it should stay near 1, or groups were mixed that differ."
+        f"Batches ({found['batch_key']}) were integrated with {found['method']}; figures are means over {int(found['n_cells']):,} cells. "
+        "Batches should mix more after it, and cell types stay apart."
     )
-    return Section("integration", "Integration", how, [Part("Before and after", table=as_table(table))])
+    return Section("integration", "Integration", how, [Part("Before and after", table=as_table(pd.DataFrame(rows)))])
