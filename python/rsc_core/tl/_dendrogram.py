@@ -7,6 +7,7 @@ import pandas as pd
 
 from rsc_core import data
 from rsc_core.get._aggregate import group_table, statistics
+from rsc_core.pp._pca import select_genes
 
 
 def dendrogram(
@@ -111,4 +112,4 @@ def _values(adata, var_names, use_rep, n_pcs):
     at = adata.var_names.get_indexer(genes)
     if (at < 0).any():
         raise KeyError(f"var_names: there is no gene {genes[int(np.flatnonzero(at < 0)[0])]!r}")
-    return adata[:, at].X
+    return select_genes(data.matrix(adata), np.unique(at))  # a correlation does not see the order of the genes
