@@ -52,8 +52,11 @@ def markdown(rows) -> str:
 
 def _grouped(rows):
     """Rows of one size, label and kind of rsc_core's run; other tools' rows stand beside each kind."""
-    groups = sorted({(row["n_cells"], row["size"], row.get("label", "")) for row in rows})
-    for _, size, label in groups:
+    groups = {}  # the spatial steps of a size have their own number of points
+    for row in rows:
+        key = row["size"], row.get("label", "")
+        groups[key] = min(row["n_cells"], groups.get(key, row["n_cells"]))
+    for size, label in sorted(groups, key=lambda key: (groups[key], key)):
         part = [row for row in rows if row["size"] == size and row.get("label", "") == label]
         backends = sorted({row["backend"] for row in part if row["tool"] == OURS}) or [part[0]["backend"]]
         for backend in backends:
@@ -191,12 +194,14 @@ without a figure of quality is not shown; figures stand in the order of the tool
 @click.option("--output", required=True, help="Markdown file; the plot lies beside it as .png.")
 def main(files, output):
     """Write the Markdown and the plot."""
-    rows = [row for file in files for row in json.loads(Path(file).read_text())["rows"]]
+    parts = [json.loads(Path(file).read_text()) for file in files]
+    rows = [row for part in parts for row in part["rows"]]
+    notes = "".join(f"\n{part['note']}\n" for part in parts if part.get("note"))
     output = Path(output)
     picture = output.with_suffix(".png")
     plot(rows, picture)
     shown = f"\n![Times by step]({picture.name})\n" if picture.exists() else ""
-    output.write_text(HEAD + shown + "\n" + markdown(rows))
+    output.write_text(HEAD + notes + shown + "\n" + markdown(rows))
     print(f"{output}: {len(rows)} rows")
 
 
