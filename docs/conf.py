@@ -9,6 +9,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / "python")]
 
 import pages  # noqa: E402  (needs the line above)
+
 import rsc_core  # noqa: E402
 
 project = "rsc-flow"

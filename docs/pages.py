@@ -19,6 +19,8 @@ PACKAGES = {
     "io": "Files",
     "metrics": "Figures of quality",
 }
+STAGES = ["INGEST", "QC", "MERGE", "PREPROCESS", "INTEGRATE", "NEIGHBORS", "EMBED", "CLUSTER", "MARKERS", "ACTIVITY", "SPATIAL"]
+STAGES += ["CONCORDANCE", "ASSEMBLE", "REPORT"]
 ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "DeviceMemoryExhausted": 42}
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}", "pattern": "`{}`"}
 
@@ -61,8 +63,8 @@ def parameters(root: Path) -> str:
     text = [
         "# Parameters",
         "",
-        "Made from `nextflow_schema.json`, by which a run checks its parameters before anything starts. Give one as `--name value`, or many in a "
-        "file (`-params-file params.yml`). `nextflow run . --help` prints the same.",
+        "Made from `nextflow_schema.json`, by which a run checks its parameters before anything starts. Give one as `--name value`, or",
+        "many in a file (`-params-file params.yml`). `nextflow run . --help` prints the same.",
         "",
     ]
     for group in json.loads((root / "nextflow_schema.json").read_text())["$defs"].values():
@@ -86,10 +88,10 @@ def _default(entry: dict) -> str:
 
 
 def _said(entry: dict) -> str:
-    # What reads as emphasis or markup in Markdown stands in descriptions as it is typed.
-    return (
-        " ".join(filter(None, [entry["description"], entry.get("help_text")])).replace("<", "\\<").replace("*", "\\*").replace("_", "\\_")
-    )
+    """The description; what reads as markup in Markdown stands there as it is typed, but for code between backticks."""
+    parts = " ".join(filter(None, [entry["description"], entry.get("help_text")])).split("`")
+    parts[::2] = [re.sub(r"([<*_])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def public_names(package: str) -> list[str]:
@@ -121,32 +123,50 @@ def messages(root: Path) -> str:
     found: dict[str, set] = {}
     for file in sorted((root / "python" / "rsc_core").rglob("*.py")):
         tree = ast.parse(file.read_text())
+        texts = _texts(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS and len(node.args) == 2:
-                cause, remedy = (_message(argument) for argument in node.args)
+                cause, remedy = (_message(argument, texts) for argument in node.args)
                 if cause.strip("… ."):
                     found.setdefault(_where(file, root), set()).add((cause, remedy, ERRORS[node.func.id]))
+    order = [*STAGES, *sorted(found.keys() - set(STAGES))]
     text = []
-    for where, rows in found.items():
-        text += [f"### {where}", "", *table(["message", "remedy", "exit code"], sorted(rows))]
+    for where in filter(found.__contains__, order):
+        text += [f"### {where}", "", *table(["message", "remedy", "exit code"], sorted(found[where]))]
     return "\n".join(text)
 
 
+def _texts(tree) -> dict:
+    """Texts that a name of the file stands for, in the order of the lines."""
+    kinds = (ast.Constant, ast.JoinedStr, ast.BinOp)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.value, kinds)]
+    texts: dict[str, list] = {}
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                texts.setdefault(target.id, []).append(node)
+    return texts
+
+
 def _where(file: Path, root: Path) -> str:
-    parts = file.relative_to(root / "python" / "rsc_core").with_suffix("").parts
-    if parts[0] == "stages" and not parts[-1].startswith("_"):
-        return parts[-1].upper()
-    return {"stages": "All stages", "io": "Input files", "backend.py": "Backend"}.get(parts[0], PACKAGES.get(parts[0], "All stages"))
+    first = file.relative_to(root / "python" / "rsc_core").parts[0]
+    if first == "stages" and file.stem.upper() in STAGES:
+        return file.stem.upper()
+    elsewhere = {"backend.py": "Where the work runs", "cli.py": "Where the work runs"}
+    return elsewhere.get(first, PACKAGES.get(first, "More than one stage"))
 
 
-def _message(node) -> str:
+def _message(node, texts) -> str:
     """Text of a message in Markdown."""
+    if isinstance(node, ast.Name):
+        before = [found for found in texts.get(node.id, ()) if found.lineno <= node.lineno]
+        return _message(before[-1].value, {}) if before else "…"
+    if isinstance(node, ast.BinOp):
+        return _message(node.left, texts) + _message(node.right, texts)
     if isinstance(node, ast.Constant):
         text = str(node.value)
     elif isinstance(node, ast.JoinedStr):
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-    elif isinstance(node, ast.BinOp):
-        return _message(node.left) + _message(node.right)
     else:
         return "…"
     for mark in "\\`*_<[":

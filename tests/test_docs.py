@@ -17,7 +17,7 @@ MIGRATE = (DOCS / "migrate.md").read_text()
 # Where the first names of the table of migration are.
 THEIRS = {"sc": "scanpy", "sq": "squidpy", "dc": "decoupler"}
 DECOUPLER_1 = {  # names of decoupler 1, which cannot be installed beside decoupler 2
-    *(f"run_{name}" for name in "aucell consensus gsea gsva mlm ora ulm viper wmean wsum zscore".split()),
+    *(f"run_{name}" for name in ["aucell", "consensus", "gsea", "gsva", "mlm", "ora", "ulm", "viper", "wmean", "wsum", "zscore"]),
     *("get_pseudobulk", "rank_sources_groups", "read_gmt", "shuffle_net"),
 }
 
