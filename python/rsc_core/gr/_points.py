@@ -33,7 +33,8 @@ class Fields:
             size = (extent // self.width).astype(np.int64) + 1
             field = np.minimum(((plane - self.corner) / self.width).astype(np.int64), size - 1) @ np.array([1, size[0]])
             count = np.bincount(field, minlength=size.prod())
-            if (count.astype(np.float64) ** 2).sum() <= CROWDED * n or 4 * size.prod() > max(MOST_FIELDS * n, 64):
+            spread = (count.astype(np.float64) ** 2).sum() <= CROWDED * n
+            if spread or not extent.any() or 4 * size.prod() > max(MOST_FIELDS * n, 64):  # points in one place cannot be spread
                 break
             self.width /= 2
         self.size, self.xp, self.n_points = size, xp, n

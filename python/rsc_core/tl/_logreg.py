@@ -9,7 +9,7 @@ import numpy as np
 
 from rsc_core import backend
 from rsc_core.kernels import logreg as kernels
-from rsc_core.pp._moments import some_rows, transposed
+from rsc_core.pp._moments import some_rows
 
 MEMORY = 20  # steps and changes of the gradient that L-BFGS remembers
 ARMIJO, SHRINK, MAX_HALVINGS = 1e-4, 0.5, 30
@@ -94,6 +94,11 @@ def fit(blocks, label, n_genes: int, *, C=1.0, tol=1e-3, max_iter=1000) -> Fit:
         unknown, n_iter, norm = _lbfgs(problem, tol, max_iter)
     weight = backend.to_host(problem.weights(unknown))
     return Fit(np.ascontiguousarray(weight[:n_genes].T), weight[n_genes], n_iter, norm, norm <= tol)
+
+
+def transposed(x):
+    """Genes as rows: the CSR of a sparse matrix's columns, entries in the order of the cells; C-contiguous of a dense one."""
+    return x.tocsc().T if hasattr(x, "tocsc") else backend.xp_of(x).ascontiguousarray(x.T)
 
 
 class _Problem:
