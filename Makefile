@@ -1,8 +1,8 @@
-# make demo: set everything up and run the workflow on real data.   make test: what must pass.
+# make demo: set everything up and run the workflow on real data.   make test: what must pass.   make docs: the documentation site.
 NEXTFLOW := tools/nextflow
 export PYTHON
 
-.PHONY: setup demo lint test test_slow clean
+.PHONY: setup demo docs lint test test_slow clean
 
 setup: .venv/complete
 
@@ -14,6 +14,11 @@ demo: setup
 	$(NEXTFLOW) run . -profile test_spatial --outdir results/prostate -resume
 	@printf '\nPancreas: results/pancreas/report.html  results/pancreas/adata.h5ad  results/pancreas/tables/\n'
 	@printf 'Prostate: results/prostate/report.html  results/prostate/adata.h5ad  results/prostate/tables/\n'
+
+# The site, docs/_build/html: tutorials run, warnings are errors.
+docs: setup
+	.venv/bin/sphinx-build -W --keep-going -q docs docs/_build/html
+	@printf 'docs/_build/html/index.html\n'
 
 lint: setup
 	.venv/bin/ruff check .
@@ -29,4 +34,4 @@ test_slow: setup
 	.venv/bin/pytest -m slow
 
 clean:
-	rm -rf work results .nextflow .nextflow.log* .pytest_cache .ruff_cache
+	rm -rf docs/_build docs/generated work results .nextflow .nextflow.log* .pytest_cache .ruff_cache

@@ -187,6 +187,11 @@ which compiles. Ratios above 1: rsc_core is faster. The bound is the larger of b
 the rates of the device (a copy, a float32 matrix product, both measured in the run). Peak memory includes the input. A time
 without a figure of quality is not shown; figures stand in the order of the tools.
 """
+# Made from benchmarks/results when the site is built.
+FOOT = """
+```{include} generated/measured.inc.md
+```
+"""
 
 
 @click.command()
@@ -201,7 +206,7 @@ def main(files, output):
     picture = output.with_suffix(".png")
     plot(rows, picture)
     shown = f"\n![Times by step]({picture.name})\n" if picture.exists() else ""
-    output.write_text(HEAD + notes + shown + "\n" + markdown(rows))
+    output.write_text(HEAD + notes + shown + "\n" + markdown(rows) + FOOT)
     print(f"{output}: {len(rows)} rows")
 
 

@@ -1,0 +1,205 @@
+"""The documentation: it builds without a warning, its links lead somewhere, and the names that it mentions exist."""
+
+import html.parser
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MIGRATE = (DOCS / "migrate.md").read_text()
+# Where the first names of the table of migration are.
+THEIRS = {"sc": "scanpy", "sq": "squidpy", "dc": "decoupler"}
+DECOUPLER_1 = {  # names of decoupler 1, which cannot be installed beside decoupler 2
+    *(f"run_{name}" for name in ["aucell", "consensus", "gsea", "gsva", "mlm", "ora", "ulm", "viper", "wmean", "wsum", "zscore"]),
+    *("get_pseudobulk", "rank_sources_groups", "read_gmt", "shuffle_net"),
+}
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """The module that makes pages from the code."""
+    spec = importlib.util.spec_from_file_location("docs_pages", DOCS / "pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site; the tutorials run."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", folder / "doctrees", DOCS, folder / "html"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-8000:]
+    return folder / "html"
+
+
+class _Page(html.parser.HTMLParser):
+    """What a page refers to, and what in it can be referred to."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.links, self.anchors = [], set()
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.links.append(value)
+            elif name in ("id", "name"):
+                self.anchors.add(value)
+
+
+def test_every_link_of_the_site_leads_somewhere(site):
+    found = {file: _Page(file) for file in site.rglob("*.html")}
+    assert len(found) > 20
+    broken = []
+    for file, page in found.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            target = target / "index.html" if target.is_dir() else target
+            has_anchor = not parts.fragment or target not in found or unquote(parts.fragment) in found[target].anchors
+            if not target.exists() or not has_anchor:
+                broken.append(f"{file.relative_to(site)}: {link}")
+    assert broken == []
+
+
+def test_tutorials_show_what_they_computed(site):
+    pancreas = (site / "tutorials/pancreas.html").read_text()
+    spatial = (site / "tutorials/spatial.html").read_text()
+    assert "n_obs × n_vars = 1937 × 20125" in pancreas
+    assert pancreas.count("<img") >= 2 and spatial.count("<img") >= 4
+    assert "Traceback" not in pancreas + spatial
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md"), ROOT / "containers/README.md"])
+)
+def test_links_of_a_text_lead_to_files(file):
+    """As they are read in the repository, without the site."""
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    made = {DOCS / "generated" / "parameters.md"}
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = (file.parent / path).resolve() if path else file
+        assert target.exists() or target in made, link
+        if anchor and target.suffix == ".md":
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}, link
+
+
+def _attribute(path: str):
+    """What a dotted name is; raises where there is nothing."""
+    first, *rest = path.split(".")
+    found = importlib.import_module(first)
+    for name in rest:
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            found = importlib.import_module(f"{found.__name__}.{name}")
+    return found
+
+
+def _cells(section: str) -> list[list[str]]:
+    lines = MIGRATE.split(f"\n## {section}\n")[1].split("\n## ")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `") or line.startswith("| none")]
+
+
+def _names(cell: str) -> list[str]:
+    return re.findall(r"`((?:rsc|sc|sq|dc)\.[\w.]+)`", cell)
+
+
+@pytest.mark.parametrize("section", ["scanpy", "rapids-singlecell", "squidpy", "decoupler"])
+def test_names_to_migrate_to_exist(section):
+    place = 2 if section == "decoupler" else 1
+    rows = _cells(section)
+    assert len(rows) > 10
+    for row in rows:
+        names = _names(row[place])
+        assert names or "*" in row[place] or "table above" in row[place], row
+        for name in names:
+            assert callable(_attribute(name.replace("rsc.", "rsc_core.", 1))), name
+
+
+@pytest.mark.parametrize("section", ["scanpy", "squidpy", "decoupler"])
+def test_names_to_migrate_from_exist(section):
+    for row in _cells(section):
+        for name in _names(row[0]):
+            first, rest = name.split(".", 1)
+            assert callable(_attribute(f"{THEIRS[first]}.{rest}")), name
+        for name in _names(row[1]) if section == "decoupler" else ():
+            assert name.split(".", 1)[1] in DECOUPLER_1, name
+
+
+def test_every_public_function_is_in_the_tables_of_migration(pages):
+    mentioned = set(re.findall(r"`rsc\.([\w.]+)`", MIGRATE))
+    there = {f"{package}.{name}" for package in ("pp", "tl", "dc", "gr", "get") for name in pages.public_names(package)}
+    assert there - mentioned == set()
+
+
+def test_functions_that_the_methods_name_exist():
+    text = (DOCS / "methods.md").read_text()
+    for name in re.findall(r"\{py:func\}`~([\w.]+)`", text):
+        assert callable(_attribute(name)), name
+
+
+def test_every_parameter_is_on_its_page(pages):
+    text = pages.parameters(ROOT)
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    for name, entry in ((name, entry) for group in groups for name, entry in group["properties"].items()):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `--{name}`"))
+        assert line.count(" | ") == 3, line
+        assert all(f"`{value}`" in line for value in entry.get("enum", ()))
+
+
+def test_parameters_that_texts_mention_exist():
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    known = {name for group in groups for name in group["properties"]}
+    for file in (ROOT / "README.md", DOCS / "quickstart.md", DOCS / "troubleshooting.md", DOCS / "tutorials/spatial.md"):
+        for name in re.findall(r"`--([a-z_]+)", file.read_text()):
+            assert name in known or name == "help", f"{file.name}: --{name}"
+
+
+def test_choices_of_the_readme_are_those_of_the_code():
+    from rsc_core.stages.embed import EMBEDDINGS
+    from rsc_core.stages.spatial import STATISTICS
+
+    quickstart, readme = (DOCS / "quickstart.md").read_text(), (ROOT / "README.md").read_text()
+    assert f"--spatial_stats {','.join(STATISTICS)}`" in quickstart
+    assert set(re.search(r"`--embeddings` \| of `([a-z0-9,]+)`", readme)[1].split(",")) == set(EMBEDDINGS)
+    stages = {file.stem.upper() for file in (ROOT / "modules").glob("*.nf")}
+    assert stages <= set(re.findall(r"[A-Z]{2,}", readme.split("```mermaid")[1].split("```")[0]))
+
+
+def test_messages_are_those_of_the_code(pages):
+    """The cause of an error that a stage raises stands on the page as the code fills it in."""
+    from rsc_core.dc import read_network
+    from rsc_core.errors import InvalidInput
+
+    with pytest.raises(InvalidInput) as caught:
+        read_network("nothing.docx")
+    pattern = next(line for line in pages.messages(ROOT).splitlines() if "not a known format of networks" in line).split(" | ")[0][2:]
+    assert re.fullmatch(re.escape(pattern).replace("…", ".*"), str(caught.value.cause))
+
+
+def test_measured_figures_are_those_of_the_files(pages):
+    text = pages.measured(ROOT)
+    for file in (ROOT / "benchmarks/results").glob("*.json"):
+        part = text.split(f"## `{file.name}`\n")[1].split("\n## ")[0]
+        found = json.loads(file.read_text())
+        for key, value in found.items() if isinstance(found, dict) else ():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                assert f"| {key.replace('_', ' ')} | {value} |" in part
