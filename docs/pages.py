@@ -174,13 +174,16 @@ def _message(node, texts) -> str:
     return text
 
 
+LONG = ("rows", "versions", "sessions", "note", "not_checked_in_their_present_form")  # stand in the file alone
+
+
 def measured(root: Path) -> str:
     """What lies in benchmarks/results, without the rows of single tasks."""
     text = []
     for file in sorted((root / "benchmarks" / "results").glob("*.json")):
         found = json.loads(file.read_text())
         found = {"rows": found} if isinstance(found, list) else found
-        rows = [(key.replace("_", " "), _plain(value)) for key, value in found.items() if key not in ("rows", "versions", "sessions", "note", "not_checked_in_their_present_form")]
+        rows = [(key.replace("_", " "), _plain(value)) for key, value in found.items() if key not in LONG]
         text += [f"## `{file.name}`", "", *table(["", ""], [*rows, *_task_totals(found.get("rows", []))])]
     return "\n".join(text)
 
