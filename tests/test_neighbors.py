@@ -9,7 +9,6 @@ import pytest
 
 from rsc_core import backend
 from rsc_core.kernels.device import exp_double
-from rsc_core.pp import _search as search
 from rsc_core.pp._neighbors import neighbors
 from rsc_core.pp._search import SURPLUS, chosen_algorithm, find_neighbors
 
@@ -192,18 +191,6 @@ def test_graph_search_reaches_its_recall(to_xp):
 def test_algorithm_is_chosen_by_size():
     assert [chosen_algorithm("auto", n) for n in (500_000, 500_001)] == ["exact", "ivf"]
     assert chosen_algorithm("hnsw", 100) == "hnsw"
-
-
-def test_what_is_passed_over_holds_no_neighbour(monkeypatch):
-    """The host's way of passing over lists, on cells where much is passed over and on noise where little is."""
-    monkeypatch.setattr(search, "PRUNED_CELLS", 1000)
-    for x in (blobs(2500, 8, n_blobs=12), np.random.default_rng(1).normal(size=(1500, 3)).astype(np.float32)):
-        x[:200] = x[0]
-        space = search.Space.of(x)
-        truth = search.nearest_among(space, space.cells, space.cells, 14)
-        nearest, distance, _ = find_neighbors(x, 14)
-        np.testing.assert_array_equal(nearest, truth[0])
-        np.testing.assert_array_equal(distance, np.sqrt(truth[1]))
 
 
 def test_duplicated_cells_are_neighbours_in_the_order_of_their_index(to_xp):

@@ -18,12 +18,10 @@ from rsc_core.tl._lloyd import assign, lloyd
 SURPLUS = 16  # candidates beyond the neighbours asked for, so that float32's rounding seldom leaves one out
 BLOCK_ROWS = 1 << 16  # cells whose candidates are in memory at once; no result depends on it
 EXACT_CELLS = 500_000  # up to so many, the search is exact by default
-PRUNED_CELLS = 20_000  # from so many, the exact search on the host passes over what is provably too far
 LEAST_RECALL = 0.99
 AIMED_RECALL = 0.995  # what is chosen on the sample, so that all cells reach LEAST_RECALL
 SAMPLE_CELLS = 1_000
 ROWS_PER_LIST, LIST_ROUNDS = 64, 8  # of the k-means that makes the lists
-FIRST_LISTS = 4  # the exact search looks through so many to know how far the rest may lie
 EFFORTS = (1, 2, 4, 8)
 PREPARE = {"euclidean": (), "cosine": (kernels.unit_rows,), "correlation": (kernels.centred_rows, kernels.unit_rows)}
 METRICS = tuple(PREPARE)
@@ -165,18 +163,15 @@ def _searcher(x, n_candidates):
 
 
 def _exact(space, n_nearest, seed):
-    if backend.xp_of(space.x) is np and len(space.x) >= PRUNED_CELLS:
-        return *_pruned(space, n_nearest, seed), {}
     return *nearest_among(space, space.cells, space.cells, n_nearest), {}
 
 
 @dataclasses.dataclass
 class Lists:
-    """Cells by their nearest centroid: the centroids, the cells of each list and how far they reach, lists by their distance."""
+    """Cells by their nearest centroid: the centroids, the cells of each list, the list of each cell."""
 
     centroids: np.ndarray
     members: list
-    radius: np.ndarray
     label: np.ndarray
 
     @functools.cached_property
@@ -196,45 +191,11 @@ class Lists:
         sample = rng.permutation(seed, "knn", n_cells, 0)[: ROWS_PER_LIST * n_lists]
         rows = space.x[xp.asarray(sample)]
         centroids = lloyd(rows, rows[:n_lists].copy(), LIST_ROUNDS)[2]
-        label, square = (backend.to_host(a) for a in assign(space.x, centroids))
+        label = backend.to_host(assign(space.x, centroids)[0])
         order, sizes = np.argsort(label, kind="stable"), np.bincount(label, minlength=n_lists)
         stops = np.cumsum(sizes)
         members = np.split(order, stops[:-1])
-        radius = np.array([np.sqrt(square[cells].max(initial=0.0)) for cells in members])
-        return cls(backend.to_host(centroids), members, radius, label)
-
-
-def _pruned(space, n_nearest, seed):
-    """All exact neighbours, list by list; a list is passed over where the triangle inequality says that it is too far.
-
-    From a cell at distance d of a centroid, the cells of its list are d - radius away or more. That bounds the exact
-    distances, so that no result depends on the lists.
-    """
-    lists = Lists.of(space, seed)
-    nearest, square = np.empty((len(space.x), n_nearest), dtype=np.int64), np.empty((len(space.x), n_nearest))
-    own = (lists.centroids**2).sum(axis=1)
-    for here, cells in enumerate(lists.members):
-        if not len(cells):
-            continue
-        reached = np.cumsum([len(lists.members[i]) for i in lists.order[here]])
-        first = max(FIRST_LISTS, int(np.searchsorted(reached, n_nearest + 1)) + 1)
-        reach = _reach(space, cells, lists.union(lists.order[here][:first]), n_nearest)
-        x = space.x[cells]
-        length = (x**2).sum(axis=1)[:, None] + own
-        rounding = 1e-12 * length  # far above that of the products of float64
-        to_centroid = np.sqrt(np.maximum(length - 2 * (x @ lists.centroids.T) - rounding, 0))
-        wanted = (to_centroid - lists.radius * (1 + 1e-9) <= reach[:, None] * (1 + 1e-9)).any(axis=0)
-        nearest[cells], square[cells] = nearest_among(space, cells, lists.union(np.flatnonzero(wanted)), n_nearest)
-    return nearest, square
-
-
-def _reach(space, cells, members, n_nearest):
-    """How far the neighbours of some cells lie at most: those among some members, themselves included, in float32."""
-    import faiss
-
-    square = faiss.knn(space.centred[cells], space.centred[members], n_nearest + 1)[0][:, -1].astype(np.float64)
-    square = np.maximum(square, 0)
-    return np.sqrt(square + 2 * space.float32_error(cells, square))
+        return cls(backend.to_host(centroids), members, label)
 
 
 def _ivf(space, n_nearest, seed):
