@@ -75,7 +75,7 @@ class Cells:
         self.obs, self.tissue = obs, tissue
         self.colourings = colourings(obs)
         self.plane = figures.sampled(len(obs))
-        self.genes, self.means = {}, pd.DataFrame()
+        self.genes, self.sources, self.means = {}, {}, pd.DataFrame()
         self.sections, samples = {}, obs["sample"].astype("category")
         if tissue is not None:
             placed = np.isfinite(tissue).all(axis=1)
@@ -110,21 +110,16 @@ class Cells:
                 found.append({"name": name, "labels": figures.styles(values.cat.categories), "codes": codes})
             else:
                 found.append({"name": name, "values": figures.packed(some.to_numpy(), np.float32)})
-        genes, room = {}, GENE_BYTES
-        for name, values in self.genes.items():
-            low, top = float(values.min(initial=0)), float(values.max(initial=0))
-            text = figures.packed(np.rint((values - low) * (LEVELS / (top - low))) if top > low else values, np.uint8)
-            room -= len(text)
-            if room < 0:
-                break
-            genes[name] = {"low": float(f"{low:.6g}"), "top": float(f"{top:.6g}"), "levels": text}
+        sources = _quantised(self.sources, GENE_BYTES // 2)
+        taken = sum(len(entry["levels"]) for entry in sources.values())
+        genes = _quantised(self.genes, GENE_BYTES - taken) | sources
         return {"n": len(self.drawn), "colourings": found, "genes": genes, "levels": LEVELS}
 
     def add_sources(self, scores: dict[str, pd.DataFrame]) -> None:
         """Offer activities (cells, sources) of some methods beside the genes, as ``"source (method)"``."""
         for method, table in scores.items():
             some = table.to_numpy(dtype=np.float32)[self.drawn]
-            self.genes |= {f"{source} ({method})": np.nan_to_num(some[:, i]) for i, source in enumerate(table.columns)}
+            self.sources |= {f"{source} ({method})": np.nan_to_num(some[:, i]) for i, source in enumerate(table.columns)}
 
     def read_genes(self, blocks, names: list[str], var_names: pd.Index, group: str = "leiden") -> None:
         """Take the expression of some genes from row blocks of the matrix.
@@ -151,7 +146,20 @@ class Cells:
                 sums[code] += dense[codes[start:stop] == code].sum(axis=0, dtype=np.float64)
         size = np.bincount(codes[codes >= 0], minlength=len(sums))
         self.means = pd.DataFrame(sums / np.maximum(size, 1)[:, None], index=labels.cat.categories.astype(str), columns=names)
-        self.genes |= {name: kept[:, i] for i, name in enumerate(names)}
+        self.genes = {name: kept[:, i] for i, name in enumerate(names)}
+
+
+def _quantised(values: dict[str, np.ndarray], room: int) -> dict[str, dict]:
+    """Values in levels from the lowest (or 0) to the highest (or 0), as many of them, in their order, as fit into ``room`` characters."""
+    found = {}
+    for name, column in values.items():
+        low, top = float(column.min(initial=0)), float(column.max(initial=0))
+        text = figures.packed(np.rint((column - low) * (LEVELS / (top - low))) if top > low else column, np.uint8)
+        room -= len(text)
+        if room < 0:
+            break
+        found[name] = {"low": float(f"{low:.6g}"), "top": float(f"{top:.6g}"), "levels": text}
+    return found
 
 
 def drawn_note(n_cells: int, n_drawn: int) -> str:

@@ -181,7 +181,8 @@ def heat_map(table: pd.DataFrame, marks: pd.DataFrame | None, titles: tuple[str,
         trace |= {"text": np.where(marks.to_numpy(dtype=bool), "*", "").tolist(), "texttemplate": "%{text}"}
     x = {"type": "category", "title": {"text": titles[0]}, "automargin": True}
     y = {"type": "category", "title": {"text": titles[1]}, "autorange": "reversed"}
-    return figure([trace], x, y, height=max(280, 150 + 24 * len(table)))
+    names = max((len(str(name)) for name in table.columns), default=0)  # upright, and within the height
+    return figure([trace], x, y, height=max(280, 130 + 24 * len(table) + min(7 * names, 300)))
 
 
 def points(places: np.ndarray, rows: np.ndarray, axes=("", ""), *, n_colours: int, tissue: bool = False, image: dict | None = None) -> dict:
