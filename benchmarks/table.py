@@ -51,7 +51,7 @@ def markdown(rows) -> str:
 
 
 def _grouped(rows):
-    """Rows of one size, label and kind of rsc_core's run; other tools' rows stand beside each kind."""
+    """Rows of one size, label and backend of rsc_core; beside its GPU rows stand those of all tools, beside its CPU rows no GPU's."""
     groups = {}  # the spatial steps of a size have their own number of points
     for row in rows:
         key = row["size"], row.get("label", "")
@@ -60,7 +60,7 @@ def _grouped(rows):
         part = [row for row in rows if row["size"] == size and row.get("label", "") == label]
         backends = sorted({row["backend"] for row in part if row["tool"] == OURS}) or [part[0]["backend"]]
         for backend in backends:
-            yield (size, label, backend), [row for row in part if row["tool"] != OURS or row["backend"] == backend]
+            yield (size, label, backend), [row for row in part if row["backend"] == backend or (row["tool"] != OURS and backend == "gpu")]
 
 
 def _machine(rows) -> str:
