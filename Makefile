@@ -26,12 +26,14 @@ lint: setup
 	.venv/bin/hadolint containers/*.Dockerfile
 	$(NEXTFLOW) lint main.nf modules nextflow.config conf
 
+# The second line: kills of tasks and whole runs, which take minutes.
 test: setup lint
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+	.venv/bin/pytest -n 2 -m slow tests/test_faults.py
 
-# Kills of whole runs, SLURM's faults: a quarter of an hour.
+# All of the slow tests; those of SLURM's faults want root and Debian's packages.
 test_slow: setup
-	.venv/bin/pytest -m slow
+	.venv/bin/pytest -n 2 --dist loadfile -m slow
 
 clean:
 	rm -rf docs/_build docs/generated work results .nextflow .nextflow.log* .pytest_cache .ruff_cache

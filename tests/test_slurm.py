@@ -154,7 +154,7 @@ def test_a_lost_node(cluster, tmp_path):
 def test_a_held_queue(cluster, tmp_path):
     """A partition that is down holds the jobs; the run goes on when it is up."""
     subprocess.run(["scontrol", "update", "partition=gpu", "state=down"], env=cluster.env, check=True)
-    process = cluster.start("-resume", outdir="held")
+    process = cluster.start(outdir="held")
     try:
         cluster.until(lambda queue: any(row[1] == "PD" for row in queue))
         time.sleep(2)
