@@ -17,6 +17,7 @@ from rsc_core.io.delta import write_delta
 from rsc_core.report import cells, figures, static
 from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
+from rsc_core.stages._tissue import LIGREC_COLUMNS, between_clusters
 from rsc_core.stages.report import run as write_report
 
 
@@ -190,6 +191,23 @@ def test_sections_of_tissue_share_the_points():
     assert [part.figure["points"]["n"] for part in parts] == [cells.LEAST_POINTS] * 11
     assert parts[0].note.startswith("5,000 of the 5,001 cells are drawn")
     assert found.data()["n"] == len(found.drawn) <= adata.n_obs
+
+
+def test_figures_of_the_tables_of_a_section():
+    """Tables as SPATIAL writes them: which figure they get, and what it holds."""
+    both = between_clusters(["x", "y"], edges=np.ones((2, 2)), z_score=np.array([[3.0, -1], [-1, 2]]), p_value=np.ones((2, 2)))
+    figure = tissue.statistic("s", "nhood_enrichment", "s.nhood_enrichment", both)[0].figure
+    assert figure["data"][0]["z"] == [[3.0, -1.0], [-1.0, 2.0]]
+    rows = [(a, b, d, 1 + 0.1 * d * (a == b)) for a in "xy" for b in "xy" for d in (1.0, 2.0)]
+    curves = pd.DataFrame(rows, columns=["cluster_1", "cluster_2", "distance", "ratio"])
+    lines = tissue.statistic("s", "co_occurrence", "s.co_occurrence", curves)[0].figure
+    assert [trace["name"] for trace in lines["data"]][:2] == ["x given x", "y given y"] and lines["data"][0]["y"] == [1.1, 1.2]
+    pairs = pd.DataFrame([("L", "R", "0", "1", 0.5, 0.001, 0.01), ("L", "R", "1", "0", 0.1, np.nan, np.nan)], columns=LIGREC_COLUMNS)
+    dots = tissue.statistic("s", "ligrec", "s.ligrec", pairs)[0].figure
+    assert dots["data"][0]["x"] == ["0 to 1"] and dots["data"][0]["y"] == ["L - R"]
+    for found in (figure, lines, dots):
+        go.Figure(found)
+    assert tissue.statistic("s", "ligrec", "s.ligrec", pairs.assign(p_value=np.nan))[0].figure is None
 
 
 def test_integration_shows_both_sides(result):

@@ -70,7 +70,7 @@ def pairs(table: pd.DataFrame) -> dict | None:
 
 def enrichment(table: pd.DataFrame) -> dict:
     """z of the neighbourhoods: red where cells of two clusters are neighbours more often than by chance."""
-    z = table.pivot(index="cluster_1", columns="cluster_2", values="zscore")
+    z = table.pivot(index="cluster_1", columns="cluster_2", values="z_score")
     order = list(dict.fromkeys(table["cluster_1"]))
     return figures.heat_map(z.loc[order, order], None, ("cluster", "cluster", "z"))
 
