@@ -88,10 +88,14 @@ def _default(entry: dict) -> str:
 
 
 def _said(entry: dict) -> str:
-    """The description; what reads as markup in Markdown stands there as it is typed, but for code between backticks."""
-    parts = " ".join(filter(None, [entry["description"], entry.get("help_text")])).split("`")
+    return prose(" ".join(filter(None, [entry["description"], entry.get("help_text")])))
+
+
+def prose(text: str) -> str:
+    """Text in which only code between backticks is markup; all else stands as it is typed."""
+    parts = re.split(r"(`+[^`]+`+)", text)
     parts[::2] = [re.sub(r"([<*_])", r"\\\1", part) for part in parts[::2]]
-    return "`".join(parts)
+    return "".join(parts)
 
 
 def public_names(package: str) -> list[str]:
@@ -107,7 +111,7 @@ def api(package: str, title: str) -> str:
     """The docstrings of one package."""
     module = importlib.import_module(f"rsc_core.{package}")
     objects = {name: getattr(module, name) for name in public_names(package)}
-    firsts = {name: inspect.getdoc(value).splitlines()[0].replace("\\|", "|").replace("_", "\\_") for name, value in objects.items()}
+    firsts = {name: prose(inspect.getdoc(value).splitlines()[0].replace("\\|", "|")) for name, value in objects.items()}
     kinds = {name: "class" if inspect.isclass(value) else "function" for name, value in objects.items()}
     rows = [(f"{{py:{'class' if kinds[name] == 'class' else 'func'}}}`~rsc_core.{package}.{name}`", firsts[name]) for name in objects]
     text = [f"# `rsc_core.{package}`: {title[0].lower() + title[1:]}", "", inspect.getdoc(module).splitlines()[0], ""]
