@@ -33,3 +33,17 @@ __device__ __forceinline__ double exp_double(double x) {
     p = p * r + 0.5;
     return ldexp(1.0 + (r + (r * r) * p), (int)n);
 }
+
+__device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64 n_nearest, i64* nearest, double* nearest_distance) {
+    i64 place = filled;
+    while (place > 0 && (d < nearest_distance[place - 1] || (d == nearest_distance[place - 1] && other < nearest[place - 1]))) --place;
+    if (place >= n_nearest || (place > 0 && nearest[place - 1] == other)) return filled;
+    filled = min(filled + 1, n_nearest);
+    for (i64 k = filled - 1; k > place; --k) {
+        nearest[k] = nearest[k - 1];
+        nearest_distance[k] = nearest_distance[k - 1];
+    }
+    nearest[place] = other;
+    nearest_distance[place] = d;
+    return filled;
+}

@@ -60,3 +60,18 @@ def exp_double(x):
     p = p * r + 1.0 / 6.0
     p = p * r + 0.5
     return math.ldexp(1.0 + (r + (r * r) * p), int(n))
+
+
+@numba.njit
+def keep_nearest(other, d, filled, nearest, nearest_distance):
+    """Put a neighbour in its place by (distance, index) unless it is there or all places are nearer; how many are filled."""
+    place = filled
+    while place > 0 and (d < nearest_distance[place - 1] or (d == nearest_distance[place - 1] and other < nearest[place - 1])):
+        place -= 1
+    if place >= nearest.size or (place > 0 and nearest[place - 1] == other):
+        return filled
+    filled = min(filled + 1, nearest.size)
+    for k in range(filled - 1, place, -1):
+        nearest[k], nearest_distance[k] = nearest[k - 1], nearest_distance[k - 1]
+    nearest[place], nearest_distance[place] = other, d
+    return filled

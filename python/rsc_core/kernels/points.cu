@@ -61,16 +61,7 @@ extern "C" __global__ void nearest_in_fields(i64 n_items, const double* query, c
                         const double gap = q[k] - x[other * n_dims + k];
                         d += gap * gap;
                     }
-                    i64 place = filled;
-                    while (place > 0 && (d < square[place - 1] || (d == square[place - 1] && other < index[place - 1]))) --place;
-                    if (place >= n_nearest) continue;
-                    filled = min(filled + 1, n_nearest);
-                    for (i64 k = filled - 1; k > place; --k) {
-                        index[k] = index[k - 1];
-                        square[k] = square[k - 1];
-                    }
-                    index[place] = other;
-                    square[place] = d;
+                    filled = keep_nearest(other, d, filled, n_nearest, index, square);
                 }
             }
         }

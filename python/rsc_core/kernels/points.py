@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 
+from rsc_core.kernels.device import keep_nearest
 from rsc_core.kernels.twin import twin
 
 TILE = 128  # points of one group that a block of CUDA takes, a thread each
@@ -63,19 +64,7 @@ def nearest_in_fields(
                             for k in range(n_dims):
                                 gap = query[item, k] - x[other, k]
                                 d += gap * gap
-                            place = filled
-                            while place > 0 and (
-                                d < distance[item, place - 1] or (d == distance[item, place - 1] and other < nearest[item, place - 1])
-                            ):
-                                place -= 1
-                            if place >= n_nearest:
-                                continue
-                            filled = min(filled + 1, n_nearest)
-                            for k in range(filled - 1, place, -1):
-                                nearest[item, k] = nearest[item, k - 1]
-                                distance[item, k] = distance[item, k - 1]
-                            nearest[item, place] = other
-                            distance[item, place] = d
+                            filled = keep_nearest(other, d, filled, nearest[item], distance[item])
                     c += 1 if whole or ring == 0 else 2 * ring
             reach, farther = np.inf, False
             if column - ring > 0:

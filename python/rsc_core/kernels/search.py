@@ -5,24 +5,10 @@ import math
 import numba
 import numpy as np
 
+from rsc_core.kernels.device import keep_nearest
 from rsc_core.kernels.twin import twin
 
 NOBODY = -1  # a place that the search could not fill
-
-
-@numba.njit
-def keep_nearest(other, d, filled, nearest, nearest_distance):
-    """Put a cell in its place by (distance, index) unless it is there or all places are nearer; how many are filled."""
-    place = filled
-    while place > 0 and (d < nearest_distance[place - 1] or (d == nearest_distance[place - 1] and other < nearest[place - 1])):
-        place -= 1
-    if place >= nearest.size or (place > 0 and nearest[place - 1] == other):
-        return filled
-    filled = min(filled + 1, nearest.size)
-    for k in range(filled - 1, place, -1):
-        nearest[k], nearest_distance[k] = nearest[k - 1], nearest_distance[k - 1]
-    nearest[place], nearest_distance[place] = other, d
-    return filled
 
 
 @twin("float64 int64 float64")
