@@ -59,7 +59,7 @@ def summary(adata, qcs, runs, left_out: list[tuple[str, str]]) -> Section:
 
 
 def resources_used(runs) -> Section:
-    """When each task ran, its seconds and its memory."""
+    """When each task ran, its seconds and its memory; ``runs`` in the order to show."""
     rows = [
         {
             "task": run["stage"],
@@ -70,7 +70,7 @@ def resources_used(runs) -> Section:
             "peak memory (MB)": run["peak_host_bytes"] / 1e6,
             "device memory (MB)": run["peak_device_bytes"] / 1e6,
         }
-        for run in in_order(runs)
+        for run in runs
     ]
     table = pd.DataFrame(rows)
     parts, how = [], "No task left a record."
@@ -82,7 +82,7 @@ def resources_used(runs) -> Section:
         parts.append(
             Part("Tasks over time", figures.gantt(times), as_table(shown), "Tasks that -resume took from an earlier run began then.")
         )
-        steps = [{"task": run["stage"], "step": s["step"], "seconds": s["seconds"]} for run in in_order(runs) for s in run.get("steps", [])]
+        steps = [{"task": run["stage"], "step": s["step"], "seconds": s["seconds"]} for run in runs for s in run.get("steps", [])]
         if steps:
             parts.append(Part("Steps", table=as_table(pd.DataFrame(steps))))
         total = table[["start-up (s)", "work (s)"]].to_numpy().sum()
