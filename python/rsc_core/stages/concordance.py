@@ -8,10 +8,9 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from rsc_core import backend as backends
-from rsc_core import metrics, rng
+from rsc_core import data, metrics, rng
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import replaced
@@ -195,8 +194,8 @@ def run(
         source, delta = CountsStore(store), read_delta(cluster)
         check_same_cells(source.obs.index, delta.obs.index, cluster)
         rows = stratified(source.obs["sample"].astype(str) + "\t" + delta.obs["leiden"].astype(str), concordance_cells, seed)
-        obs, counts = source.obs.iloc[rows], some_rows(source, rows)
-    has_batches = batch_key in obs and obs[batch_key].nunique() > 1
+        cells = data.load(source, "cpu", rows)
+    has_batches = batch_key in cells.obs and cells.obs[batch_key].nunique() > 1
     settings = Settings(
         n_top_genes,
         n_comps,
@@ -207,7 +206,7 @@ def run(
         seed,
     )
     ours, other = Own(backend, settings), Own("cpu", settings) if backend == "gpu" else Reference(settings)
-    table = compare(task, ours, other, counts, obs, source.var.index)
+    table = compare(task, ours, other, cells.X, cells.obs, cells.var_names)
     with replaced(output) as temporary:
         table.to_csv(temporary, index=False)
     task.finish()
@@ -220,14 +219,6 @@ def stratified(strata: pd.Series, n_cells: int, seed: int) -> np.ndarray:
     size = strata.map(strata.value_counts()).to_numpy()[order]
     keep = place < np.maximum(1, np.ceil(size * min(1.0, n_cells / len(strata))))
     return np.sort(order[keep])
-
-
-def some_rows(source: CountsStore, rows: np.ndarray) -> sp.csr_matrix:
-    """Counts of rows in rising order as float32, read block by block."""
-    parts = []
-    for start, stop, block in source.blocks():
-        parts.append(block[rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start])
-    return sp.vstack(parts, format="csr").astype(np.float32)
 
 
 def compare(task, ours, other, counts, obs, names) -> pd.DataFrame:
