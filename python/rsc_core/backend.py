@@ -190,11 +190,16 @@ def csr_parts(matrix, value_dtype=None):
     return matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False), values
 
 
-def module(source: Path):
-    """The compiled CUDA module of a ``.cu`` file; CuPy keeps the binary in ``CUPY_CACHE_DIR``."""
+def kernel(source: Path, name: str):
+    """A compiled CUDA kernel of a ``.cu`` file; CuPy keeps the binary in ``CUPY_CACHE_DIR``."""
     import cupy
 
-    return _module(source, cupy.cuda.runtime.getDevice())
+    return _kernel(source, name, cupy.cuda.runtime.getDevice())
+
+
+@functools.cache
+def _kernel(source: Path, name: str, device: int):
+    return _module(source, device).get_function(name)
 
 
 @functools.cache

@@ -83,7 +83,7 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
             if backend.xp_of(*args) is np:
                 on_cpu(n_items, *args)
                 return
-            kernel = backend.module(source).get_function(body.__name__)
+            kernel = backend.kernel(source, body.__name__)
             kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args))
 
         launch.body = body
