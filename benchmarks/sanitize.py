@@ -27,7 +27,7 @@ import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOUND = re.compile(r"========= (?:Error|Invalid|Race|Potential|Program hit|ERROR: )", re.IGNORECASE)
+FOUND = re.compile(r"^========= (?:Error:|Invalid|Uninitialized|Race|Potential|Program hit|ERROR: )", re.MULTILINE)
 CONTROL = """
 import cupy
 cupy.cuda.set_allocator(None)

@@ -178,7 +178,7 @@ def _message(node, texts) -> str:
     return text
 
 
-LONG = ("rows", "versions", "sessions", "note", "not_checked_since_the_last_changes")  # stand in the file alone
+LONG = ("rows", "versions", "note", "runs", "kernels", "not_checked")  # stand in the file alone
 
 
 def measured(root: Path) -> str:

@@ -77,10 +77,10 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
 
         @functools.wraps(body)
         def launch(n_items, *args):
-            args = [_checked(body.__name__, a, t) for a, t in zip(args, dtypes, strict=True)]
+            args, xp = _checked(body.__name__, args, dtypes)
             if n_items == 0:
                 return
-            if backend.xp_of(*args) is np:
+            if xp is np:
                 on_cpu(n_items, *args)
                 return
             kernel = backend.kernel(source, body.__name__)
@@ -92,9 +92,31 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
     return pair
 
 
-def _checked(kernel: str, argument, dtype):
-    if getattr(argument, "shape", ()) == ():
-        return dtype.type(argument)
-    if argument.dtype != dtype or not argument.flags.c_contiguous:
-        raise TypeError(f"{kernel} takes contiguous {dtype} arrays; one of {argument.dtype}, contiguous={argument.flags.c_contiguous} came")
-    return argument
+@functools.cache
+def _library(kind: type):
+    """The array library of a type of arrays; None for scalars."""
+    if issubclass(kind, np.ndarray):
+        return np
+    if kind.__module__.split(".")[0] != "cupy":
+        return None
+    import cupy
+
+    return cupy
+
+
+def _checked(kernel: str, args, dtypes):
+    """The arguments with scalars cast, and their array library. One pass: some steps launch thousands of small kernels."""
+    ready, found = [], None
+    for argument, dtype in zip(args, dtypes, strict=True):
+        xp = _library(type(argument))
+        if xp is None or argument.ndim == 0:
+            ready.append(dtype.type(argument))
+            continue
+        if argument.dtype != dtype or not argument.flags.c_contiguous:
+            raise TypeError(
+                f"{kernel} takes contiguous {dtype} arrays; one of {argument.dtype}, contiguous={argument.flags.c_contiguous} came"
+            )
+        if found is not xp:
+            found = xp if found is None else backend.xp_of(*args)  # raises
+        ready.append(argument)
+    return ready, found or np
