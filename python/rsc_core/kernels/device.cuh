@@ -34,6 +34,27 @@ __device__ __forceinline__ double exp_double(double x) {
     return ldexp(1.0 + (r + (r * r) * p), (int)n);
 }
 
+__device__ __forceinline__ double log_double(double x) {
+    int e;
+    double m = frexp(x, &e);
+    if (m <= 0.7071067811865476) {
+        m *= 2.0;
+        e -= 1;
+    }
+    const double s = (m - 1.0) / (m + 1.0), z = s * s;
+    double p = 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
+}
+
 __device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64 n_nearest, i64* nearest, double* nearest_distance) {
     i64 place = filled;
     while (place > 0 && (d < nearest_distance[place - 1] || (d == nearest_distance[place - 1] && other < nearest[place - 1]))) --place;
