@@ -90,6 +90,7 @@ def run(command) -> None:
     """
     leave_out()
     prebuilt.fill_cache()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin take the cores of the tasks beside this one
     try:
         command()
     except RscError as error:
