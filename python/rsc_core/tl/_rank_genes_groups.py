@@ -80,16 +80,16 @@ def rank_genes_groups(
     mask_var
         Genes to use: a boolean for each, or such a column of var.
     kwds
-        For logreg: ``C`` (1), ``tol`` (1e-3: norm of the gradient of the objective, a sum over cells, at which it stops; each
-        coefficient is then within C tol of the optimum's) and ``max_iter`` (1000).
+        For logreg: ``C`` (1), ``tol`` (1e-4) and ``max_iter`` (1000). As scikit-learn's lbfgs it stops when no entry of the gradient
+        of the objective divided by the number of cells exceeds ``tol``.
 
     Returns
     -------
     None; ``uns[key_added]`` holds ``params``, record arrays with a field a group (``names`` object, ``scores`` and
     ``logfoldchanges`` float32, ``pvals`` and ``pvals_adj`` float64, best first) and with ``pts`` the tables ``pts`` and
-    ``pts_rest`` (genes, groups). logreg has names and scores alone, and states in ``params`` C, the number of steps and the norm of
-    the gradient; of two groups it has the first, as scanpy, but its coefficients tell the first from the second (scanpy 1.11: the
-    second from the first).
+    ``pts_rest`` (genes, groups). logreg has names and scores alone, and states in ``params`` C, tol, the number of steps
+    (``n_iter``) and the largest entry of the gradient that was reached (``gradient_norm``); of two groups it has the first,
+    as scanpy, but its coefficients tell the first from the second (scanpy 1.11: the second from the first).
 
     Raises
     ------
@@ -142,9 +142,9 @@ def regression_scores(blocks, group, n_groups, n_genes, **options):
     """Scores (groups, genes) of logreg, the rows that the result has, and what is stated about the fit; warns unless it converged."""
     score, fit = logistic(blocks, group, n_groups, n_genes, **options)
     if not fit.converged:
-        message = f"logreg stopped after {fit.n_iter} steps with a gradient of norm {fit.gradient_norm:.3g}; raise max_iter or tol"
+        message = f"logreg stopped after {fit.n_iter} steps with a gradient of {fit.gradient_norm:.3g} a cell; raise max_iter or tol"
         warnings.warn(message, UserWarning, stacklevel=2)
-    stated = {"gradient_norm": fit.gradient_norm, "n_iter": fit.n_iter, "C": options.get("C", 1.0)}
+    stated = {"gradient_norm": fit.gradient_norm, "n_iter": fit.n_iter, "C": fit.C, "tol": fit.tol}
     return score, [0] if n_groups == 2 else list(range(n_groups)), stated
 
 
