@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -46,6 +47,24 @@ class Moments:
     def others(self):
         """The same of the cells that each group is compared with."""
         return summed(self._others(self.table), self.scale, self.scale_squares)
+
+    def shares(self):
+        """Share of cells that are not 0: of each group, and of the cells that it is compared with, (groups, genes)."""
+        count = self.table[..., 0]
+        return count[:-1] / self.size[:-1, None], self._others(count) / self.n_others()
+
+    def pair(self, row: int) -> Moments:
+        """Those of one group, and of the cells that it is compared with as all others."""
+        n_others = np.broadcast_to(self.n_others(), (len(self.groups), 1))[row, 0]
+        others = self.table[self.reference] if self.reference >= 0 else self._total - self.table[row]
+        ranks = {} if self.rank_sum is None else {"rank_sum": self.rank_sum[[row, row]], "ties": self.ties[[row]]}
+        size = np.array([self.size[row], n_others])
+        table = np.stack([self.table[row], others])
+        return dataclasses.replace(self, groups=[self.groups[row]], reference=-1, size=size, table=table, **ranks)
+
+    @functools.cached_property
+    def _total(self):
+        return self.table.sum(axis=0)
 
     def _others(self, table):
         if self.reference >= 0:

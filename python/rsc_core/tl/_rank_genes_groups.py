@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
 import pandas as pd
 
-from rsc_core.stats import benjamini_hochberg
+from rsc_core.stats import benjamini_hochberg, over_rows
 from rsc_core.tl._group_moments import MAX_TIED, chosen_groups, group_codes, labels_of, summarize, values_of
 from rsc_core.tl._logreg import logistic
 
@@ -191,10 +192,22 @@ def mean_and_variance(n, total, squares):
     return mean, spread / np.maximum(n - 1, 1)
 
 
+def group_by_group(test, **fixed):
+    """A test, of one group, as a test of all of them: its score and p, (groups, genes) each; options that it lacks are passed over."""
+    taken = inspect.signature(test).parameters
+
+    def tests(moments, **options):
+        options = fixed | {name: value for name, value in options.items() if name in taken}
+        parts = over_rows(lambda row: test(moments.pair(row), **options), len(moments.groups))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    return tests
+
+
 METHODS = {
-    "t-test": lambda moments, **options: t_test(moments, overestimate=False),
-    "t-test_overestim_var": lambda moments, **options: t_test(moments, overestimate=True),
-    "wilcoxon": wilcoxon,
+    "t-test": group_by_group(t_test, overestimate=False),
+    "t-test_overestim_var": group_by_group(t_test, overestimate=True),
+    "wilcoxon": group_by_group(wilcoxon),
 }
 
 
@@ -203,26 +216,25 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
 
     Parameters as :func:`rank_genes_groups`; ``base``: of the logarithm, None is e; ``rows``: the groups that the result has.
     """
-    n, m = moments.size[:-1, None], moments.n_others()
-    fold = fold_changes(moments, base)
     rows = [row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows
-    best = {row: np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes] for row in rows}
 
-    def records(table, dtype):
-        fields = [(moments.groups[row], dtype) for row in rows]
-        return np.rec.fromarrays([table[row][best[row]].astype(dtype) for row in rows], dtype=fields)
+    def columns(number):
+        row = rows[number]
+        best = np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes]
+        group = {"names": moments.genes, "scores": score[row].astype("float32")}
+        if p is not None:
+            group |= {"pvals": p[row], "pvals_adj": CORRECTIONS[corr_method](p[row])}
+        group["logfoldchanges"] = fold_changes(moments.pair(row), base)[0].astype("float32")
+        return {name: column[best] for name, column in group.items()}
 
     result = {}
     if pts:
-        result["pts"] = by_gene(moments, moments.own()[0] / n)
-        if moments.reference < 0:
-            result["pts_rest"] = by_gene(moments, moments.others()[0] / m)
-    result["names"] = records(np.broadcast_to(moments.genes, score.shape), "O")
-    result["scores"] = records(score, "float32")
-    if p is not None:
-        result["pvals"] = records(p, "float64")
-        result["pvals_adj"] = records(CORRECTIONS[corr_method](p), "float64")
-    result["logfoldchanges"] = records(fold, "float32")
+        inside, outside = (by_gene(moments, share) for share in moments.shares())
+        result |= {"pts": inside, "pts_rest": outside} if moments.reference < 0 else {"pts": inside}
+    groups = over_rows(columns, len(rows))
+    for name in groups[0]:
+        fields = [(moments.groups[row], groups[0][name].dtype) for row in rows]
+        result[name] = np.rec.fromarrays([group[name] for group in groups], dtype=fields)
     return result
 
 
