@@ -15,6 +15,7 @@ from rsc_core.errors import InvalidInput
 from rsc_core.gr import spatial_autocorr
 from rsc_core.gr._autocorr import CHUNK_ROWS, GENE_BLOCK, autocorr, stored_autocorr, weights
 from rsc_core.gr._permute import orders
+from rsc_core.gr._values import StoredValues
 from rsc_core.io.store import CountsStore
 from rsc_core.pp._normalize import lognorm
 
@@ -248,12 +249,12 @@ def test_a_store_read_in_one_piece_and_gene_by_gene(tmp_path, backend_name):
     cases.store(tmp_path / "a.h5ad", counts, "a")
     store, rows, factor = CountsStore(tmp_path / "a.h5ad"), np.arange(1, 120, 2), np.linspace(0.5, 2, 60)
     graph = tissue(60, 1)[0]
-    options = {"backend_name": backend_name, "size_factor": factor, "n_perms": 10, "seed": 2}
-    whole = stored_autocorr(store, rows, graph, **options)
+    values, options = StoredValues(store, rows, factor, backend_name), {"n_perms": 10, "seed": 2}
+    whole = stored_autocorr(values, graph, **options)
     adata = annotated(graph, backend.to_device(lognorm(counts[rows], factor), backend_name))
     pd.testing.assert_frame_equal(whole, spatial_autocorr(adata, n_perms=10, seed=2, copy=True), check_exact=True, check_names=False)
     for max_nnz in (1, 100):
-        pd.testing.assert_frame_equal(stored_autocorr(store, rows, graph, max_nnz=max_nnz, **options), whole, check_exact=True)
-    some = stored_autocorr(store, rows, graph, genes=[7, 2], **options)
+        pd.testing.assert_frame_equal(stored_autocorr(values, graph, max_nnz=max_nnz, **options), whole, check_exact=True)
+    some = stored_autocorr(values, graph, genes=[7, 2], **options)
     columns = [column for column in whole if not column.endswith("fdr_bh")]
     pd.testing.assert_frame_equal(some[columns], whole.loc[some.index, columns], check_exact=True)

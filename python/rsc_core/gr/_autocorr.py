@@ -10,9 +10,8 @@ from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
 from rsc_core.gr._permute import orders as permuted_orders
 from rsc_core.gr._slots import graph_of, place_of
-from rsc_core.gr._values import SLAB_NNZ, dense_genes, gene_slabs
+from rsc_core.gr._values import SLAB_NNZ, dense_genes
 from rsc_core.kernels import autocorr as kernels
-from rsc_core.pp._normalize import lognorm
 from rsc_core.stats import benjamini_hochberg
 
 CHUNK_ROWS = 1024  # cells that one thread adds up; the last bits of a result depend on it
@@ -106,23 +105,15 @@ def spatial_autocorr(
     return None
 
 
-def stored_autocorr(
-    store, rows, graph, *, backend_name="cpu", size_factor=None, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ
-):
+def stored_autocorr(values, graph, *, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ):
     """The table of :func:`spatial_autocorr` for genes of a counts store, of which some are read at a time.
 
     Parameters
     ----------
-    store
-        :class:`rsc_core.io.store.CountsStore`.
-    rows
-        Positions of the cells of the graph, rising.
+    values
+        :class:`rsc_core.gr._values.StoredValues` of the cells of the graph.
     graph
         CSR (cells, cells) of the host, as stored; its rows are divided by their sums.
-    backend_name
-        ``"cpu"`` or ``"gpu"``.
-    size_factor
-        float64 (cells,): values are log(1 + count / size factor). None: the counts themselves.
     genes
         Positions; all by default.
     mode, n_perms, seed
@@ -134,14 +125,12 @@ def stored_autocorr(
     -------
     DataFrame; the same bytes for any ``max_nnz``, and for a gene the same statistics whatever other genes are asked for.
     """
-    genes = np.arange(store.shape[1]) if genes is None else np.asarray(genes)
+    genes = np.arange(values.store.shape[1]) if genes is None else np.asarray(genes)
     graph, parts = weights(graph, row_normalise=True), []
-    for some, x in gene_slabs(store, rows, genes, max_nnz):
-        x = backend.to_device(x, backend_name)
-        x = x if size_factor is None else lognorm(x, size_factor)
+    for some, x in values.slabs(genes, max_nnz):
         parts.append(autocorr(graph, x, np.arange(len(some)), mode, n_perms or 0, seed))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return finished(columns, store.var.index[genes], mode)
+    return finished(columns, values.store.var.index[genes], mode)
 
 
 def finished(columns, names, mode, two_tailed=False, corr_method="fdr_bh") -> pd.DataFrame:
