@@ -68,12 +68,20 @@ class StoredValues(NamedTuple):
 
 def dense_genes(x, genes):
     """Some genes of a matrix, dense: float32 (cells, genes)."""
-    if not hasattr(x, "indptr"):
-        xp = backend.xp_of(x)
-        return xp.ascontiguousarray(x[:, xp.asarray(genes)], dtype=np.float32)
-    indptr, indices, values = backend.csr_parts(x, np.float32)
-    xp, column = backend.xp_of(values), np.full(x.shape[1], -1, dtype=np.int32)
-    column[genes] = np.arange(len(genes))
-    block = xp.zeros((x.shape[0], len(genes)), dtype=np.float32)
-    kernels.dense_columns(x.shape[0], indptr, indices, values, xp.asarray(column), len(genes), block)
-    return block
+    return gene_groups(x, genes, max(len(genes), 1))[0] if len(genes) else backend.xp_of(x).zeros((x.shape[0], 0), dtype=np.float32)
+
+
+def gene_groups(x, genes, width):
+    """Some genes of a matrix, dense, ``width`` together: float32 (groups, cells, width), the last with genes of zeros."""
+    n, n_groups = x.shape[0], -(-len(genes) // width)
+    if hasattr(x, "indptr"):
+        indptr, indices, values = backend.csr_parts(x, np.float32)
+        xp, column = backend.xp_of(values), np.full(x.shape[1], -1, dtype=np.int32)
+        column[genes] = np.arange(len(genes))
+        block = xp.zeros((n_groups, n, width), dtype=np.float32)
+        kernels.dense_columns(n, indptr, indices, values, xp.asarray(column), width, block)
+        return block
+    xp = backend.xp_of(x)
+    block = xp.zeros((n, n_groups * width), dtype=np.float32)
+    block[:, : len(genes)] = x[:, xp.asarray(genes)]
+    return xp.ascontiguousarray(block.reshape(n, n_groups, width).transpose(1, 0, 2))
