@@ -13,9 +13,13 @@ from scipy.stats import kstest
 from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import spatial_autocorr
-from rsc_core.gr._autocorr import CHUNK_ROWS, GENE_BLOCK, autocorr, stored_autocorr, weights
+from rsc_core.gr._autocorr import autocorr, stored_autocorr, weights
+from rsc_core.gr._build import knn_graph
+from rsc_core.gr._pair_sums import CHUNK_ROWS, GENE_BLOCK, tiles_of
 from rsc_core.gr._permute import orders
+from rsc_core.gr._values import StoredValues
 from rsc_core.io.store import CountsStore
+from rsc_core.kernels.autocorr import ROWS
 from rsc_core.pp._normalize import lognorm
 
 MODES = ["moran", "geary"]
@@ -141,9 +145,9 @@ def test_unit_and_other_genes_change_no_bit(to_xp, mode):
 def test_both_backends_give_the_same_bits(to_xp, mode, monkeypatch):
     graph, x = tissue(CHUNK_ROWS + 100, 20)
     expected = autocorr(graph, sp.csr_matrix(x), everything(x), mode, 50)
-    monkeypatch.setattr("rsc_core.gr._autocorr.ORDER_SIZE", 7 * len(x))
-    monkeypatch.setattr("rsc_core.gr._autocorr.PARTS_SIZE", 500)
-    monkeypatch.setattr("rsc_core.gr._autocorr.GENE_BLOCK", 7)
+    monkeypatch.setattr("rsc_core.gr._pair_sums.ORDER_SIZE", 7 * len(x))
+    monkeypatch.setattr("rsc_core.gr._pair_sums.PARTS_SIZE", 500)
+    monkeypatch.setattr("rsc_core.gr._pair_sums.GENE_BLOCK", 7)
     ours = autocorr(graph, to_xp(sp.csr_matrix(x)), everything(x), mode, 50)
     for column in expected:
         np.testing.assert_array_equal(ours[column], expected[column])
@@ -248,12 +252,52 @@ def test_a_store_read_in_one_piece_and_gene_by_gene(tmp_path, backend_name):
     cases.store(tmp_path / "a.h5ad", counts, "a")
     store, rows, factor = CountsStore(tmp_path / "a.h5ad"), np.arange(1, 120, 2), np.linspace(0.5, 2, 60)
     graph = tissue(60, 1)[0]
-    options = {"backend_name": backend_name, "size_factor": factor, "n_perms": 10, "seed": 2}
-    whole = stored_autocorr(store, rows, graph, **options)
+    values, options = StoredValues(store, rows, factor, backend_name), {"n_perms": 10, "seed": 2}
+    whole = stored_autocorr(values, graph, **options)
     adata = annotated(graph, backend.to_device(lognorm(counts[rows], factor), backend_name))
     pd.testing.assert_frame_equal(whole, spatial_autocorr(adata, n_perms=10, seed=2, copy=True), check_exact=True, check_names=False)
     for max_nnz in (1, 100):
-        pd.testing.assert_frame_equal(stored_autocorr(store, rows, graph, max_nnz=max_nnz, **options), whole, check_exact=True)
-    some = stored_autocorr(store, rows, graph, genes=[7, 2], **options)
+        pd.testing.assert_frame_equal(stored_autocorr(values, graph, max_nnz=max_nnz, **options), whole, check_exact=True)
+    some = stored_autocorr(values, graph, genes=[7, 2], **options)
     columns = [column for column in whole if not column.endswith("fdr_bh")]
     pd.testing.assert_frame_equal(some[columns], whole.loc[some.index, columns], check_exact=True)
+
+
+def hub(n_cells):
+    """A graph with a cell that has all others as neighbours, one that all have, and one without any."""
+    graph = sp.lil_matrix((n_cells, n_cells))
+    graph[5], graph[:, 9], graph[7] = 1, 0.5, 0
+    return graph.tocsr()
+
+
+@pytest.mark.parametrize("graph", [weights(tissue(900, 1)[0], True), hub(2 * ROWS), sp.csr_matrix((40, 40))], ids=["knn", "hub", "none"])
+def test_tiles_hold_each_cell_and_each_edge_once(graph):
+    tiles = tiles_of(graph, np)
+    size, rows = np.diff(tiles.cell_start), np.diff(tiles.row_start)
+    tile = np.repeat(np.arange(len(size)), size)
+    cells = tiles.rows[tiles.row_start[tile] + np.arange(len(tile)) - tiles.cell_start[tile]]
+    assert sorted(cells) == list(range(graph.shape[0])) and rows.max() <= ROWS and (size > 0).all()
+    here = np.repeat(np.arange(len(cells)), np.diff(tiles.indptr))
+    there = np.where(tiles.local < 0, -1 - tiles.local, tiles.rows[tiles.row_start[tile[here]] + np.maximum(tiles.local, 0)])
+    found = sp.csr_matrix((tiles.weight, (cells[here], there)), shape=graph.shape)
+    assert len(there) == graph.nnz and (found != graph).nnz == 0
+    np.testing.assert_allclose(tiles.degree, (graph.sum(axis=1).A1 + graph.sum(axis=0).A1)[cells])
+
+
+def test_a_tile_of_a_tissue_needs_few_rows_of_others():
+    places = np.stack(np.meshgrid(np.arange(60), np.arange(60)), axis=-1).reshape(-1, 2).astype(float)
+    shuffled = np.random.default_rng(0).permutation(places)
+    graph = weights(knn_graph(shuffled, 6)[0], True)
+    assert len(tiles_of(graph, np).rows) < 1.7 * graph.shape[0]  # 7 where each cell fetches its neighbours' values by itself
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cell_with_more_neighbours_than_a_tile_has_rows(to_xp, mode):
+    graph, x = hub(2 * ROWS), tissue(2 * ROWS, 35)[1]
+    ours, w = autocorr(graph, to_xp(x), everything(x), mode, 3), graph.toarray()
+    z = x - x.mean(axis=0, dtype=np.float64)
+    gap = ((w.sum(axis=1) + w.sum(axis=0)) @ z**2 - 2 * (z * (w @ z)).sum(axis=0)) / (2 * w.sum())
+    expected = len(x) * (z * (w @ z)).sum(axis=0) / w.sum() if mode == "moran" else (len(x) - 1) * gap
+    np.testing.assert_allclose(ours["I" if mode == "moran" else "C"], expected / (z**2).sum(axis=0), rtol=1e-10)
+    alone = autocorr(graph, to_xp(x[:, 33:34]), [0], mode, 3)
+    np.testing.assert_array_equal(alone["pval_sim"], ours["pval_sim"][33:34])

@@ -1,11 +1,14 @@
 """Spatial graphs: equal to squidpy's, ties by index, degenerate points."""
 
+import inspect
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import squidpy as sq
 
+from rsc_core import gr
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import spatial_neighbors
 from rsc_core.gr._build import nearest
@@ -177,3 +180,40 @@ def test_a_missing_coordinate_names_the_cell(value):
 def test_wrong_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         spatial_neighbors(scattered(10), **options)
+
+
+WAYS = {
+    "knn": [{}, {"n_neighs": 9, "percentile": 80, "set_diag": True}, {"transform": "cosine"}],
+    "radius": [{"radius": 9.0}, {"radius": (3.0, 9.0), "percentile": 80, "transform": "spectral"}],
+    "delaunay": [{}, {"radius": 9.0, "percentile": 95}, {"radius": (3.0, 9.0), "set_diag": True}],
+    "grid": [{}, {"n_neighs": 4, "n_rings": 2, "transform": "cosine"}, {"delaunay": True}],
+}
+
+
+@pytest.mark.parametrize(("way", "options"), [(way, options) for way, several in WAYS.items() for options in several], ids=str)
+def test_each_way_equals_squidpys_function_of_its_name(way, options):
+    name = f"spatial_neighbors_{way}"
+    adata = scattered()
+    if way == "grid":
+        adata.obsm["spatial"] = np.stack([np.arange(300) % 20, np.arange(300) // 20], axis=1).astype(np.float64)
+    options = {**options, "library_key": None if way == "grid" else "library"}
+    ours, theirs = (getattr(module, name)(adata, copy=True, **options) for module in (gr, sq.gr))
+    for part in ("connectivities", "distances"):
+        mine, reference = getattr(ours, part), getattr(theirs, part)
+        np.testing.assert_allclose(mine.toarray(), reference.toarray(), rtol=4 * np.finfo(mine.dtype).eps, atol=1e-12)
+    getattr(gr, name)(adata, key_added="near", **options)
+    assert (adata.obsp["near_connectivities"] != ours.connectivities).nnz == 0 and "near_neighbors" in adata.uns
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_takes_squidpys_arguments(way):
+    mine, reference = (inspect.signature(getattr(module, f"spatial_neighbors_{way}")).parameters for module in (gr, sq.gr))
+    left_out = {"data", "elements_to_coordinate_systems", "table_key", "n_jobs"}  # of SpatialData; threads are the process's
+    assert {name: p.default for name, p in reference.items() if name not in left_out} == {
+        name: p.default for name, p in mine.items() if name != "adata"
+    }
+
+
+def test_a_radius_is_needed_where_it_is_the_way():
+    with pytest.raises(ValueError, match="radius is None"):
+        gr.spatial_neighbors_radius(scattered(), radius=None)

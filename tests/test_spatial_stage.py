@@ -10,6 +10,7 @@ import pytest
 from rsc_core import gr
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import ligrec, restore_ligrec, spatial_autocorr, spatial_neighbors
+from rsc_core.gr._values import StoredValues
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.io.store import write_store
 from rsc_core.pp._normalize import lognorm, size_factors
@@ -191,3 +192,26 @@ def test_values_that_are_no_counts_are_taken_as_they_are(made, to_xp):
     adata.obsp["spatial_connectivities"] = delta.obsp["spatial_connectivities"]
     expected = spatial_autocorr(adata, mode="geary", n_perms=20, copy=True)
     pd.testing.assert_frame_equal(delta.uns["gearyC"], expected, check_exact=True, check_names=False, check_index_type=False)
+
+
+def test_ligrec_reads_the_genes_of_its_table(made, monkeypatch):
+    read, of = [], StoredValues.of
+    monkeypatch.setattr(StoredValues, "of", lambda values, genes: read.append(list(genes)) or of(values, genes))
+    made(cases.counts(80, 30, mean=2), spatial_stats=["ligrec"], interactions="ligand,receptor\ng7,g3\ng3,absent\ng9,g7\n")
+    assert read == [[3, 7, 9]]
+
+
+def test_sepal_reads_some_genes_after_others(made, monkeypatch):
+    counts = cases.counts(80, 30, mean=2)
+    whole, _, _ = made(counts, spatial_stats=["sepal"])
+    read, slabs = [], StoredValues.slabs
+
+    def few_at_once(values, genes, max_nnz):
+        for some, x in slabs(values, genes, 100):
+            read.append(some)
+            yield some, x
+
+    monkeypatch.setattr(StoredValues, "slabs", few_at_once)
+    blocks, _, _ = made(counts, spatial_stats=["sepal"])
+    assert len(read) > 3 and np.concatenate(read).tolist() == list(range(30))
+    pd.testing.assert_frame_equal(blocks.uns["sepal_score"], whole.uns["sepal_score"], check_exact=True)

@@ -16,5 +16,9 @@ __getattr__, __dir__, __all__ = public(
         "restore_ligrec": "_ligrec",
         "spatial_autocorr": "_autocorr",
         "spatial_neighbors": "_build",
+        "spatial_neighbors_knn": "_graphs",
+        "spatial_neighbors_radius": "_graphs",
+        "spatial_neighbors_delaunay": "_graphs",
+        "spatial_neighbors_grid": "_graphs",
     },
 )

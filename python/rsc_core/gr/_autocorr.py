@@ -8,23 +8,18 @@ import scipy.sparse as sp
 
 from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
-from rsc_core.gr._permute import orders as permuted_orders
+from rsc_core.gr._pair_sums import sums_of
 from rsc_core.gr._slots import graph_of, place_of
-from rsc_core.gr._values import SLAB_NNZ, dense_genes, gene_slabs
-from rsc_core.kernels import autocorr as kernels
-from rsc_core.pp._normalize import lognorm
+from rsc_core.gr._values import SLAB_NNZ
 from rsc_core.stats import benjamini_hochberg
 
-CHUNK_ROWS = 1024  # cells that one thread adds up; the last bits of a result depend on it
-GENE_BLOCK = 256  # genes that are dense at once
-ORDER_SIZE = 1 << 28  # numbers of cells in the permutations that are held at once
-PARTS_SIZE = 1 << 26  # partial sums that are held at once
 TIE = 1e-10  # statistics that differ by less are the same but for rounding
 
-# Column, order of the table, expectation, and the statistic of the sums of w z z, z^2 and (row + column sums of w) z^2.
+# Column, order of the table, expectation, how many sums permutations change, and the statistic of the sums: w z z, (row + column sums
+# of w) z^2 and z^2.
 STATISTICS = {
-    "moran": ("I", False, lambda n: -1 / (n - 1), lambda n, w, product, spread, weighted: n * product / (w * spread)),
-    "geary": ("C", True, lambda n: 1.0, lambda n, w, product, spread, weighted: (n - 1) * (weighted - 2 * product) / (2 * w * spread)),
+    "moran": ("I", False, lambda n: -1 / (n - 1), 1, lambda n, w, spread, product, *_: n * product / (w * spread)),
+    "geary": ("C", True, lambda n: 1.0, 2, lambda n, w, spread, product, weighted: (n - 1) * (weighted - 2 * product) / (2 * w * spread)),
 }
 
 
@@ -106,23 +101,15 @@ def spatial_autocorr(
     return None
 
 
-def stored_autocorr(
-    store, rows, graph, *, backend_name="cpu", size_factor=None, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ
-):
+def stored_autocorr(values, graph, *, genes=None, mode="moran", n_perms=None, seed=0, max_nnz=SLAB_NNZ):
     """The table of :func:`spatial_autocorr` for genes of a counts store, of which some are read at a time.
 
     Parameters
     ----------
-    store
-        :class:`rsc_core.io.store.CountsStore`.
-    rows
-        Positions of the cells of the graph, rising.
+    values
+        :class:`rsc_core.gr._values.StoredValues` of the cells of the graph.
     graph
         CSR (cells, cells) of the host, as stored; its rows are divided by their sums.
-    backend_name
-        ``"cpu"`` or ``"gpu"``.
-    size_factor
-        float64 (cells,): values are log(1 + count / size factor). None: the counts themselves.
     genes
         Positions; all by default.
     mode, n_perms, seed
@@ -134,14 +121,12 @@ def stored_autocorr(
     -------
     DataFrame; the same bytes for any ``max_nnz``, and for a gene the same statistics whatever other genes are asked for.
     """
-    genes = np.arange(store.shape[1]) if genes is None else np.asarray(genes)
+    genes = np.arange(values.store.shape[1]) if genes is None else np.asarray(genes)
     graph, parts = weights(graph, row_normalise=True), []
-    for some, x in gene_slabs(store, rows, genes, max_nnz):
-        x = backend.to_device(x, backend_name)
-        x = x if size_factor is None else lognorm(x, size_factor)
+    for some, x in values.slabs(genes, max_nnz):
         parts.append(autocorr(graph, x, np.arange(len(some)), mode, n_perms or 0, seed))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return finished(columns, store.var.index[genes], mode)
+    return finished(columns, values.store.var.index[genes], mode)
 
 
 def finished(columns, names, mode, two_tailed=False, corr_method="fdr_bh") -> pd.DataFrame:
@@ -218,16 +203,16 @@ def autocorr(graph, x, genes, mode, n_perms=0, seed=0) -> dict[str, np.ndarray]:
         As there; 0 permutations: analytic p-values only.
     """
     n, w = x.shape[0], graph.sum()
-    _, _, expectation, formula = STATISTICS[mode]
-    mean, sums, permuted = _sums(graph, x, genes, n_perms, seed)
+    _, _, expectation, n_sums, formula = STATISTICS[mode]
+    mean, sums, permuted = sums_of(graph, x, genes, n_perms, seed, n_sums)
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = formula(n, w, *sums)
+        score = formula(n, w, sums[2], *sums[:2])
         table = {"mean": mean, STATISTICS[mode][0]: score}
         variance = np.float64(analytic_variance(graph, mode))
         expected = expectation(n) if n > 1 else np.nan
         table |= {"pval_norm": _one_sided((score - expected) / np.sqrt(variance)), "var_norm": np.full(len(genes), variance)}
         if n_perms:
-            simulated = formula(n, w, permuted[:, 0], sums[1], permuted[:, 1])
+            simulated = formula(n, w, sums[2], *permuted)
             table |= _simulated(score, simulated)
     return table
 
@@ -262,72 +247,3 @@ def analytic_variance(graph, mode) -> float:
     if mode == "geary":
         return ((2 * s1 + s2) * (n - 1) - 4 * s0**2) / (2 * (n + 1) * s0**2)
     return (n**2 * s1 - n * s2 + 3 * s0**2) / ((n - 1) * (n + 1) * s0**2) - 1 / (n - 1) ** 2
-
-
-def _sums(graph, x, genes, n_perms, seed):
-    """Means (genes,), sums (3, genes) and those of permutations (n_perms, 2, genes): sum w z z, [sum z^2,] sum (row + column of w) z^2."""
-    x = x.tocsr() if hasattr(x, "tocsr") else x
-    xp, n = backend.xp_of(x), x.shape[0]
-    degree = np.asarray(graph.sum(axis=1)).ravel() + np.asarray(graph.sum(axis=0)).ravel()
-    edges = tuple(xp.asarray(part) for part in (*backend.csr_parts(graph), degree))
-    mean, sums, permuted = np.empty(len(genes)), np.empty((3, len(genes))), np.empty((n_perms, 2, len(genes)))
-    batch = max(1, ORDER_SIZE // max(n, 1))
-    for first in range(0, max(n_perms, 1), batch):
-        orders = permuted_orders(seed, "autocorr", n, first, min(batch, n_perms - first), xp)
-        for start in range(0, len(genes), GENE_BLOCK):
-            here = slice(start, start + GENE_BLOCK)
-            block = dense_genes(x, genes[here])
-            shift, constant = means(block)
-            if first == 0:
-                mean[here] = backend.to_host(shift)
-                sums[:, here] = pair_sums(edges, block, shift, xp.arange(n, dtype=np.int32).reshape(1, -1))[:, 0]
-                sums[1, here][constant] = np.nan
-            if n_perms:
-                permuted[first : first + len(orders), :, here] = pair_sums(edges, block, shift, orders)[[0, 2]].transpose(1, 0, 2)
-    return mean, sums, permuted
-
-
-def means(block):
-    """Mean of each column, float64, added up in one order on both backends; and which columns are constant, on the host."""
-    xp, (n, n_genes) = backend.xp_of(block), block.shape
-    total, differing = xp.zeros((1, -(-n // CHUNK_ROWS), n_genes)), xp.zeros((-(-n // CHUNK_ROWS), n_genes), dtype=np.int64)
-    kernels.gene_sums(total.size, block, n, n_genes, CHUNK_ROWS, total[0], differing)
-    return _added(total)[0] / max(n, 1), (backend.to_host(differing) == 0).all(axis=0)
-
-
-def _added(parts):
-    """Sums over chunks: (rows, chunks, genes) to (rows, genes)."""
-    n_rows, n_chunks, n_genes = parts.shape
-    out = backend.xp_of(parts).empty((n_rows, n_genes))
-    kernels.add_chunks(out.size, parts, n_chunks, n_genes, out)
-    return out
-
-
-def pair_sums(edges, block, mean, orders) -> np.ndarray:
-    """Sums over pairs of neighbours for each order of the cells, on the host.
-
-    Parameters
-    ----------
-    edges
-        indptr, indices, weights of the graph, and the sum of each cell's row and column.
-    block
-        float32 (cells, genes).
-    mean
-        float64 (genes,).
-    orders
-        int32 (orders, cells): which cell's values come to each place.
-
-    Returns
-    -------
-    float64 (3, orders, genes): sum w_ij z_i z_j, sum z_i^2, sum (w_i. + w_.i) z_i^2.
-    """
-    xp, (n, n_genes) = backend.xp_of(block), block.shape
-    n_chunks = -(-n // CHUNK_ROWS)
-    at_once = max(1, PARTS_SIZE // max(3 * n_chunks * n_genes, 1))
-    results = []
-    for first in range(0, len(orders), at_once):
-        some = orders[first : first + at_once]
-        parts = xp.empty((3, len(some), n_chunks, n_genes))
-        kernels.pair_sums(parts[0].size, *edges, block, mean, some, n, n_genes, n_chunks, CHUNK_ROWS, parts)
-        results.append(backend.to_host(_added(parts.reshape(-1, n_chunks, n_genes))).reshape(3, len(some), n_genes))
-    return np.concatenate(results, axis=1)

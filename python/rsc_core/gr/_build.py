@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -12,6 +14,13 @@ from rsc_core.gr._slots import coordinates_of, libraries_of
 COORD_TYPES = ("grid", "generic")
 TRANSFORMS = ("spectral", "cosine")
 GRID_CUT = 1.3  # times the median distance: what is farther away is no neighbour on the grid (squidpy's factor)
+
+
+class SpatialNeighborsResult(NamedTuple):
+    """The two graphs of :func:`spatial_neighbors`."""
+
+    connectivities: sp.csr_matrix
+    distances: sp.csr_matrix
 
 
 def spatial_neighbors(
@@ -59,8 +68,8 @@ def spatial_neighbors(
 
     Returns
     -------
-    None, or (connectivities, distances): CSR (cells, cells) of the host, sorted indices, float32 and float64 (float32
-    on a grid).
+    None, or :class:`SpatialNeighborsResult` (connectivities, distances): CSR (cells, cells) of the host, sorted indices, float32 and
+    float64 (float32 on a grid).
 
     Raises
     ------
@@ -87,7 +96,7 @@ def spatial_neighbors(
         parts.append((members, adjacency, distances))
     adjacency, distances = (_combined([(part[0], part[i]) for part in parts], adata.n_obs) for i in (1, 2))
     if copy:
-        return adjacency, distances
+        return SpatialNeighborsResult(adjacency, distances)
     shown = {"grid": ("n_neighs", "n_rings")}.get(coord_type, ("n_neighs",) if radius is None and not delaunay else ("radius",))
     parameters = {"n_neighbors" if name == "n_neighs" else name: options[name] for name in shown if options[name] is not None}
     parameters |= {"delaunay": True} if delaunay else {}

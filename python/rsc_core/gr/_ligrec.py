@@ -99,7 +99,7 @@ def ligrec(
     labelled = np.flatnonzero(clusters.codes >= 0)
     if labelled.size < len(clusters):
         x, clusters = x[backend.xp_of(x).asarray(labelled)], clusters[labelled]
-    wanted = np.unique(np.concatenate([position for pair in table[["source_genes", "target_genes"]].to_numpy() for position in pair]))
+    wanted = genes_of(table)
     codes, n_groups = np.asarray(clusters.codes, dtype=np.int16), len(groups)
     expression = Expression(x, wanted, codes, n_groups)
     table = resolved(table, dict(zip(wanted, expression.overall, strict=True)), complex_policy)
@@ -179,6 +179,11 @@ def complexes(table, var_names) -> pd.DataFrame:
     return table.assign(source_genes=table["source"].map(found), target_genes=table["target"].map(found))
 
 
+def genes_of(table) -> np.ndarray:
+    """Positions of the genes that the interactions of :func:`complexes` need, rising."""
+    return np.unique(np.concatenate([position for pair in table[["source_genes", "target_genes"]].to_numpy() for position in pair]))
+
+
 def _no_overlap(found, var_names) -> tuple[str, str]:
     """Cause and remedy where no interaction has both partners among the genes."""
     cause = f"No interaction has both partners among the {len(var_names)} genes"
@@ -237,12 +242,12 @@ class Expression:
     def __init__(self, x, genes, codes, n_groups):
         indptr, indices, values, column = _chosen(x, genes)
         xp, n_cells = backend.xp_of(values), x.shape[0]
-        largest = float(xp.abs(values).max()) if values.size else 0.0
+        size, bits = xp.zeros(len(genes), dtype=np.int64), xp.zeros(len(genes), dtype=np.int32)
+        kernels.gene_sizes(n_cells, indptr, indices, values, column, size, bits)
+        largest = float(backend.to_host(bits).max(initial=0).view(np.float32))
         if not np.isfinite(largest):
             raise InvalidInput("values are NaN or infinite.", "Take such cells or genes out, or correct them.")
         self.unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-126) * (n_cells + 1))) - SUM_BITS)
-        size = xp.zeros(len(genes), dtype=np.int64)
-        kernels.gene_sizes(n_cells, indptr, indices, values, column, size)
         starts = np.concatenate([[0], np.cumsum(backend.to_host(size))]).astype(np.int64)
         self.starts, cursor = xp.asarray(starts), xp.asarray(starts[:-1].copy())
         self.cell_of, self.amount = xp.empty(starts[-1], dtype=np.int32), xp.empty(starts[-1], dtype=np.int64)

@@ -9,7 +9,7 @@ from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
 from rsc_core.gr._autocorr import gene_positions
 from rsc_core.gr._slots import coordinates_of, graph_of
-from rsc_core.gr._values import dense_genes
+from rsc_core.gr._values import SLAB_NNZ, dense_genes
 from rsc_core.kernels import sepal as kernels
 
 # Weights of the neighbours' sum and of the cell itself: the five-point and the seven-point stencil.
@@ -74,28 +74,43 @@ def sepal(
     if n_iter < 1:
         raise ValueError(f"n_iter is {n_iter}; it must be at least 1")
     x, genes = data.matrix(adata, layer), gene_positions(adata, genes)
-    graph = graph_of(adata, connectivity_key).copy()
-    graph.eliminate_zeros()
-    most = int(np.diff(graph.indptr).max(initial=0))
-    if most != max_neighs:
-        raise InvalidInput(
-            f"max_neighs is {max_neighs}, but the cell with the most neighbours has {most}.",
-            "Build the graph with spatial_neighbors(coord_type='grid'), and name the number of its neighbours.",
-        )
-    steps = spreading(graph, coordinates_of(adata, spatial_key), x, genes, max_neighs, n_iter, dt, thresh, adata.var_names)
-    score = np.where(steps < 0, np.nan, dt * steps)
-    table = pd.DataFrame({"sepal_score": score}, index=adata.var_names[genes]).sort_values("sepal_score", ascending=False, kind="stable")
+    grid = stencil(graph_of(adata, connectivity_key), coordinates_of(adata, spatial_key), max_neighs)
+    table = _finished(spreading(grid, x, genes, n_iter, dt, thresh, adata.var_names), dt, adata.var_names[genes])
     if copy:
         return table
     adata.uns["sepal_score"] = table
     return None
 
 
-def spreading(graph, coordinates, x, genes, max_neighs, n_iter, dt, thresh, names) -> np.ndarray:
-    """Steps of each gene, int64 (genes,) of the host, -1 where they did not suffice; see :func:`sepal`."""
-    order, neighbors, source = stencil(graph, coordinates, max_neighs)
-    xp, n_full, n = backend.xp_of(x), len(neighbors), graph.shape[0]
-    order, neighbors, source = (xp.asarray(part) for part in (order, neighbors, source))
+def stored_sepal(values, graph, coordinates, max_neighs, *, n_iter=30000, dt=0.001, thresh=1e-8, max_nnz=SLAB_NNZ):
+    """The table of :func:`sepal` for all genes of a counts store, of which some are read at a time.
+
+    Parameters
+    ----------
+    values
+        :class:`rsc_core.gr._values.StoredValues` of the cells of the graph.
+    graph, coordinates
+        CSR (cells, cells) and float64 (cells, 2 or 3) of the host.
+    max_neighs, n_iter, dt, thresh
+        See :func:`sepal`.
+    max_nnz
+        Non-zeros that are held at once, one gene's at least; the result does not depend on it.
+    """
+    grid, names, steps = stencil(graph, coordinates, max_neighs), values.store.var.index, []
+    for some, x in values.slabs(np.arange(len(names)), max_nnz):
+        steps.append(spreading(grid, x, np.arange(len(some)), n_iter, dt, thresh, names[some]))
+    return _finished(np.concatenate(steps), dt, names)
+
+
+def _finished(steps, dt, names) -> pd.DataFrame:
+    table = pd.DataFrame({"sepal_score": np.where(steps < 0, np.nan, dt * steps)}, index=names)
+    return table.sort_values("sepal_score", ascending=False, kind="stable")
+
+
+def spreading(grid, x, genes, n_iter, dt, thresh, names) -> np.ndarray:
+    """Steps of each gene, int64 (genes,) of the host, -1 where they did not suffice; ``grid``: see :func:`stencil`."""
+    xp, n, (n_full, max_neighs) = backend.xp_of(x), x.shape[0], grid[1].shape
+    order, neighbors, source = (xp.asarray(part) for part in grid)
     of_sum, of_own = STENCILS[max_neighs]
     found, block = [], max(1, BLOCK_SIZE // max(n, 1))
     for start in range(0, len(genes), block):
@@ -122,7 +137,20 @@ def stencil(graph, coordinates, max_neighs):
         Places of their neighbours.
     source : int32 (other cells,)
         Place of the full cell that each follows: its first full neighbour, else the nearest (sum of the coordinates' differences).
+
+    Raises
+    ------
+    InvalidInput
+        When the graph's largest number of neighbours is not ``max_neighs``.
     """
+    graph = graph.copy()
+    graph.eliminate_zeros()
+    most = int(np.diff(graph.indptr).max(initial=0))
+    if most != max_neighs:
+        raise InvalidInput(
+            f"max_neighs is {max_neighs}, but the cell with the most neighbours has {most}.",
+            "Build the graph with spatial_neighbors(coord_type='grid'), and name the number of its neighbours.",
+        )
     degree = np.diff(graph.indptr)
     full, other = np.flatnonzero(degree == max_neighs), np.flatnonzero(degree < max_neighs)
     order = np.concatenate([full, other])

@@ -192,11 +192,11 @@ class CountsStore:
         """All counts as one CSR matrix of the host."""
         return self.rows(0, self.shape[0])
 
-    def blocks(self, max_nnz: int = BLOCK_NNZ) -> Iterator[tuple[int, int, sp.csr_matrix]]:
-        """Row blocks ``(start, stop, counts)`` of at most ``max_nnz`` non-zeros (one cell at least), in order."""
-        start = 0
-        while start < self.shape[0]:
+    def blocks(self, max_nnz: int = BLOCK_NNZ, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, sp.csr_matrix]]:
+        """Row blocks ``(start, stop, counts)`` of at most ``max_nnz`` non-zeros (one cell at least), in order, of some cells or all."""
+        end = self.shape[0] if end is None else end
+        while start < end:
             stop = int(np.searchsorted(self.indptr, self.indptr[start] + max_nnz, side="right")) - 1
-            stop = min(max(stop, start + 1), self.shape[0])
+            stop = min(max(stop, start + 1), end)
             yield start, stop, self.rows(start, stop)
             start = stop

@@ -1,7 +1,8 @@
 """Loops of spatial autocorrelation; ``autocorr.cu`` holds the same for CUDA.
 
-Values lie cell by cell, so that a warp that takes neighbouring genes reads one line of memory for each neighbour; the
-CPU takes ``TILE`` genes at a time for the same reason. Each sum has one owner, who adds in the order of the cells.
+Values are float32 (groups, cells, GENES), genes of one group together: a line of memory for each cell. A permutation
+scatters the values over the tissue, so that a neighbour's is as far away as any: the tissue is cut into tiles, and what a
+tile's cells and their neighbours have is fetched once. Each sum has one owner, who adds in one order.
 """
 
 import numba
@@ -9,15 +10,18 @@ import numpy as np
 
 from rsc_core.kernels.twin import twin
 
-TILE = 16  # genes: a line of the CPU's cache in float32
+GENES, LANES = 32, 8  # genes that a block of CUDA takes together, and partial sums of each: together its threads
+ROWS = 192  # cells whose values a block holds: 48 KB as float64
 
 
 @twin("int64 int32 float32 int32 int64 float32", per_item=32)
-def dense_columns(n_items, indptr, indices, values, column, n_columns, out):
+def dense_columns(n_items, indptr, indices, values, column, width, out):
+    """Columns of a sparse matrix, ``column`` saying which comes where (-1: nowhere), ``width`` together: (groups, cells, width)."""
     for cell in numba.prange(n_items):
         for k in range(indptr[cell], indptr[cell + 1]):
-            if column[indices[k]] >= 0:
-                out[cell, column[indices[k]]] = values[k]
+            to = column[indices[k]]
+            if to >= 0:
+                out[to // width, cell, to % width] = values[k]
 
 
 @twin("float32 int64 int64 int64 float64 int64")
@@ -25,35 +29,163 @@ def gene_sums(n_items, x, n_cells, n_genes, chunk_rows, total, differing):
     for chunk in numba.prange(n_items // n_genes):
         for cell in range(chunk * chunk_rows, min(n_cells, (chunk + 1) * chunk_rows)):
             for gene in range(n_genes):
-                total[chunk, gene] += x[cell, gene]
-                differing[chunk, gene] += x[cell, gene] != x[0, gene]
+                group, g = gene // GENES, gene % GENES
+                total[chunk, gene] += x[group, cell, g]
+                differing[chunk, gene] += x[group, cell, g] != x[group, 0, g]
 
 
-@twin("int64 int32 float64 float64 float32 float64 int32 int64 int64 int64 int64 float64")
-def pair_sums(n_items, indptr, indices, weight, degree, x, mean, order, n_cells, n_genes, n_chunks, chunk_rows, out):
-    n_tiles = (n_genes + TILE - 1) // TILE
-    for item in numba.prange(n_items // n_genes * n_tiles):
-        part, first = item // n_tiles, item % n_tiles * TILE
-        number, chunk = part // n_chunks, part % n_chunks
-        width = min(TILE, n_genes - first)
-        shift, here = mean[first : first + width], np.empty(width)
-        lag, product, spread, weighted = np.empty(width), np.zeros(width), np.zeros(width), np.zeros(width)
-        for i in range(chunk * chunk_rows, min(n_cells, (chunk + 1) * chunk_rows)):
-            own = x[order[number, i], first : first + width]
-            for g in range(width):
-                here[g], lag[g] = own[g] - shift[g], 0.0
-            for k in range(indptr[i], indptr[i + 1]):
-                there, w = x[order[number, indices[k]], first : first + width], weight[k]
-                for g in range(width):
-                    lag[g] += w * (there[g] - shift[g])
-            for g in range(width):
-                product[g] += here[g] * lag[g]
-                spread[g] += here[g] * here[g]
-                weighted[g] += degree[i] * (here[g] * here[g])
-        for g in range(width):
-            out[0, number, chunk, first + g] = product[g]
-            out[1, number, chunk, first + g] = spread[g]
-            out[2, number, chunk, first + g] = weighted[g]
+@numba.njit(cache=True)
+def grown_tiles(indptr, indices, cells, tile_of, cell_start):
+    """Cut the cells of a graph into tiles that lie together: each grows from a cell to its neighbours until it has ROWS rows.
+
+    ``cells`` (cells,) becomes the cells, tile by tile; ``cell_start`` (cells + 1,) where each tile begins; ``tile_of`` (cells,)
+    is -1 before. The result is the number of tiles.
+    """
+    n = len(cells)
+    queue, waiting, row_of = np.empty(n, dtype=np.int32), np.full(n, -1, dtype=np.int32), np.full(n, -1, dtype=np.int32)
+    tile, n_rows, filled, head, tail, following = 0, 0, 0, 0, 0, 0
+    cell_start[0] = 0
+    while filled < n:
+        while head < tail and tile_of[queue[head]] >= 0:
+            head += 1
+        if head == tail:
+            while tile_of[following] >= 0:
+                following += 1
+            head, tail, queue[0] = 0, 1, following
+        cell = queue[head]
+        new = int(row_of[cell] != tile)
+        for k in range(indptr[cell], indptr[cell + 1]):
+            new += row_of[indices[k]] != tile
+        if n_rows + new > ROWS and filled > cell_start[tile]:
+            tile += 1
+            cell_start[tile], n_rows = filled, 0
+            queue[0], head, tail = cell, 0, 1
+            continue
+        head += 1
+        cells[filled], tile_of[cell] = cell, tile
+        filled, n_rows, row_of[cell] = filled + 1, n_rows + new, tile
+        for k in range(indptr[cell], indptr[cell + 1]):
+            other = indices[k]
+            row_of[other] = tile
+            if waiting[other] != tile and tile_of[other] < 0:
+                waiting[other] = tile
+                queue[tail] = other
+                tail += 1
+    cell_start[tile + 1] = n
+    return tile + 1
+
+
+@numba.njit(cache=True)
+def rows_of_tiles(indptr, indices, weight, cells, cell_start, row_start, rows, edge_start, local, weight_of):
+    """The rows of each tile: its own cells, then their neighbours, ROWS at most; and where among them each edge leads.
+
+    Edges lie in the order of ``cells``, those of a cell from ``edge_start`` on: ``weight_of``, and ``local``, an edge's row, or
+    -1 - cell where the tile has no room for it.
+    """
+    place = np.full(len(cells), -1, dtype=np.int32)
+    edge, filled = 0, 0
+    edge_start[0] = 0
+    for tile in range(len(cell_start) - 1):
+        row_start[tile] = first = filled
+        for i in range(cell_start[tile], cell_start[tile + 1]):
+            rows[filled], place[cells[i]] = cells[i], filled - first
+            filled += 1
+        for i in range(cell_start[tile], cell_start[tile + 1]):
+            for k in range(indptr[cells[i]], indptr[cells[i] + 1]):
+                other = indices[k]
+                if place[other] < 0 and filled - first < ROWS:
+                    rows[filled], place[other] = other, filled - first
+                    filled += 1
+                local[edge] = place[other] if place[other] >= 0 else -1 - other
+                weight_of[edge] = weight[k]
+                edge += 1
+            edge_start[i + 1] = edge
+        for row in range(first, filled):
+            place[rows[row]] = -1
+    row_start[len(cell_start) - 1] = filled
+
+
+@numba.njit
+def add_three(a, b, c, u, v, w, lag):
+    for g in range(GENES):
+        lag[g] = lag[g] + u * a[g] + v * b[g] + w * c[g]
+
+
+@numba.njit
+def add_products(a, b, total):
+    for g in range(GENES):
+        total[g] += a[g] * b[g]
+
+
+@numba.njit
+def add_squares(a, w, total):
+    for g in range(GENES):
+        total[g] += w * (a[g] * a[g])
+
+
+@numba.njit
+def fetch(x, order, rows, mean, z):
+    """z = x - mean, of the rows."""
+    for row in range(len(rows)):
+        values, there = x[order[rows[row]]], z[row]
+        for g in range(GENES):
+            there[g] = values[g] - mean[g]
+
+
+@numba.njit
+def lags(x, order, local, weight, mean, z, lag):
+    """Sum of w z over the edges of a cell; three at a time where all lead to rows of the tile."""
+    lag[:] = 0.0
+    k = 0
+    while k < len(local):
+        if k + 2 < len(local) and min(local[k], local[k + 1], local[k + 2]) >= 0:
+            add_three(z[local[k]], z[local[k + 1]], z[local[k + 2]], weight[k], weight[k + 1], weight[k + 2], lag)
+            k += 3
+            continue
+        there = z[max(local[k], 0)]
+        if local[k] < 0:
+            there = np.zeros(GENES)
+            for g in range(GENES):
+                there[g] = x[order[-1 - local[k]], g] - mean[g]
+        for g in range(GENES):
+            lag[g] += weight[k] * there[g]
+        k += 1
+
+
+@numba.njit
+def tile_sums(x, order, rows, start, stop, indptr, local, weight, degree, mean, n_sums, z, lag, sums):
+    """The sums (3, LANES, GENES) of the cells ``start`` to ``stop``, whose values and whose neighbours' the rows are."""
+    fetch(x, order, rows, mean, z)
+    for i in range(stop - start):
+        here, edges = z[i], slice(indptr[start + i], indptr[start + i + 1])
+        lags(x, order, local[edges], weight[edges], mean, z, lag)
+        add_products(here, lag, sums[0, i % LANES])
+        if n_sums > 1:
+            add_squares(here, degree[start + i], sums[1, i % LANES])
+        if n_sums > 2:
+            add_products(here, here, sums[2, i % LANES])
+
+
+@twin("int64 int64 int32 int64 int32 float64 float64 float32 float64 int32 int64 int64 int64 int64 int64 float64", per_item=256)
+def pair_sums(
+    n_items, cell_start, row_start, rows, indptr, local, weight, degree, x, mean, order, n_cells, n_genes, n_tiles, n_orders, n_sums, out
+):
+    """Sums of a tile for GENES genes and an order of the cells.
+
+    The first ``n_sums`` (1 to 3) of w z z, degree z^2 and z^2; ``out`` is (sums, orders, tiles, genes).
+    """
+    for item in numba.prange(n_items):
+        group, number, tile = item // (n_orders * n_tiles), item // n_tiles % n_orders, item % n_tiles
+        z, lag, sums = np.empty((ROWS, GENES)), np.empty(GENES), np.zeros((3, LANES, GENES))
+        here, first = rows[row_start[tile] : row_start[tile + 1]], group * GENES
+        args = (indptr, local, weight, degree, mean[first : first + GENES], n_sums, z, lag, sums)
+        tile_sums(x[group], order[number], here, cell_start[tile], cell_start[tile + 1], *args)
+        for part in range(n_sums):
+            for g in range(GENES):
+                total = 0.0
+                for lane in range(LANES):
+                    total += sums[part, lane, g]
+                out[part, number, tile, first + g] = total
 
 
 @twin("float64 int64 int64 float64")

@@ -2,12 +2,16 @@
 // of one gene, so that they share its entries and read one line of labels.
 #include "device.cuh"
 
-extern "C" __global__ void gene_sizes(i64 n_items, const i64* indptr, const int* indices, const float* values, const int* column, i64* size) {
+extern "C" __global__ void gene_sizes(i64 n_items, const i64* indptr, const int* indices, const float* values, const int* column, i64* size,
+                                      int* largest) {
     const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
     if (cell >= n_items) return;
     for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32) {
         const int gene = column[indices[k]];
-        if (gene >= 0 && values[k] != 0) atomicAdd((u64*)(size + gene), 1ULL);
+        if (gene >= 0 && values[k] != 0) {
+            atomicAdd((u64*)(size + gene), 1ULL);
+            atomicMax(largest + gene, __float_as_int(fabsf(values[k])));
+        }
     }
 }
 

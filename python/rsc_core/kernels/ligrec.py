@@ -11,14 +11,16 @@ from rsc_core.kernels.twin import twin
 PARTS = 8  # of the genes, on the CPU: each reads all values and keeps those of its own genes
 
 
-@twin("int64 int32 float32 int32 int64", per_item=32)
-def gene_sizes(n_items, indptr, indices, values, column, size):
+@twin("int64 int32 float32 int32 int64 int32", per_item=32)
+def gene_sizes(n_items, indptr, indices, values, column, size, largest):
+    """Of each gene the number of values that are not 0, and the bits of the largest magnitude, which rise as it does; NaN is above all."""
     for part in numba.prange(PARTS):
         for cell in range(n_items):
             for k in range(indptr[cell], indptr[cell + 1]):
                 gene = column[indices[k]]
                 if gene >= 0 and gene % PARTS == part and values[k] != 0:
                     size[gene] += 1
+                    largest[gene] = max(largest[gene], np.float32(values[k]).view(np.int32) & 0x7FFFFFFF)
 
 
 @twin("int64 int32 float32 int32 float64 int64 int32 int64", per_item=32)

@@ -7,36 +7,117 @@ from rsc_core.kernels.twin import twin
 
 LANES = 128  # partial sums of the entropy, added up in a tree: the threads of a block of CUDA
 NOTHING = 2.220446049250313e-16  # a smaller sum has no entropy
-TILE = 8  # genes that the CPU takes together
+TILE = 8  # genes that a thread of the CPU takes together: one vector of the processor, or two
+EXPONENT = np.uint64(52)
+SHARE, PARTS = 128, 8  # genes that one thread works through where there are many; threads that few genes are shared by
+MANTISSA, ONE, TWO_TO_52 = np.uint64(0xFFFFFFFFFFFFF), np.uint64(0x3FF0000000000000), np.uint64(0x4330000000000000)
 
 
-@numba.njit(inline="always")
-def logarithms(value_bits, mantissa, mantissa_bits, out):
-    """log(x) of TILE positive numbers from their bits; x = 0 gives a finite number. ``mantissa`` is working space.
+# Divisors are not checked (error_model): the check would keep the loop from becoming one of vectors.
+@numba.njit(error_model="numpy")
+def logarithm(x):
+    """log(x) of a positive number; x = 0 gives a finite number.
 
     log(x) = e log 2 + log(m), x = 2^e m, sqrt(1/2) < m <= sqrt(2), log(m) = 2 atanh(s), s = (m - 1) / (m + 1): series to
     s^21. Within 2 ulp, and the same bits on both backends, which libm does not give.
     """
-    for g in range(TILE):
-        mantissa_bits[g] = (value_bits[g] & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000
-    for g in range(TILE):
-        e, m = float((value_bits[g] >> 52) - 1023), mantissa[g]
-        large = m > 1.4142135623730951
-        m = m * 0.5 if large else m
-        e = e + 1.0 if large else e
-        s = (m - 1.0) / (m + 1.0)
-        z = s * s
-        p = 1.0 / 21.0
-        p = p * z + 1.0 / 19.0
-        p = p * z + 1.0 / 17.0
-        p = p * z + 1.0 / 15.0
-        p = p * z + 1.0 / 13.0
-        p = p * z + 1.0 / 11.0
-        p = p * z + 1.0 / 9.0
-        p = p * z + 1.0 / 7.0
-        p = p * z + 1.0 / 5.0
-        p = p * z + 1.0 / 3.0
-        out[g] = e * 0.6931471805599453 + 2.0 * (s + s * z * p)
+    bits = np.float64(x).view(np.uint64)
+    m = np.uint64((bits & MANTISSA) | ONE).view(np.float64)
+    # The exponent as the last bits of 2^52 + exponent: vectors of the CPU have no conversion of 64-bit integers.
+    e = np.uint64((bits >> EXPONENT) | TWO_TO_52).view(np.float64) - 4503599627371519.0
+    large = m > 1.4142135623730951
+    m = m * 0.5 if large else m
+    e = e + 1.0 if large else e
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 1.0 / 21.0
+    p = p * z + 1.0 / 19.0
+    p = p * z + 1.0 / 17.0
+    p = p * z + 1.0 / 15.0
+    p = p * z + 1.0 / 13.0
+    p = p * z + 1.0 / 11.0
+    p = p * z + 1.0 / 9.0
+    p = p * z + 1.0 / 7.0
+    p = p * z + 1.0 / 5.0
+    p = p * z + 1.0 / 3.0
+    return e * 0.6931471805599453 + 2.0 * (s + s * z * p)
+
+
+@numba.njit(error_model="numpy")
+def changes(x, n_full, neighbors, n_neighbors, of_sum, of_own, d):
+    """d = of_sum times the sum of the neighbours (4 or 6) less of_own times the own value; x and d are (cells, TILE).
+
+    Written out for both numbers, so that the compiler keeps a sum in registers and makes vectors of the genes.
+    """
+    if n_neighbors == 4:
+        for s in range(n_full):
+            own, out = x[s], d[s]
+            a, b, c, e = x[neighbors[s, 0]], x[neighbors[s, 1]], x[neighbors[s, 2]], x[neighbors[s, 3]]
+            for g in range(TILE):
+                out[g] = of_sum * (a[g] + b[g] + c[g] + e[g]) - of_own * own[g]
+    else:
+        for s in range(n_full):
+            own, out = x[s], d[s]
+            a, b, c, e = x[neighbors[s, 0]], x[neighbors[s, 1]], x[neighbors[s, 2]], x[neighbors[s, 3]]
+            f, h = x[neighbors[s, 4]], x[neighbors[s, 5]]
+            for g in range(TILE):
+                out[g] = of_sum * (a[g] + b[g] + c[g] + e[g] + f[g] + h[g]) - of_own * own[g]
+
+
+@numba.njit(error_model="numpy")
+def advance(x, d, step, mass, plogp):
+    """One step of full cells, x and d (cells x TILE,); sums of x and x log x, (TILE,), come to lie at the start of mass and plogp."""
+    mass[:], plogp[:] = 0.0, 0.0
+    for start in range(0, len(d), LANES * TILE):
+        here, change = x[start : start + LANES * TILE], d[start : start + LANES * TILE]
+        for j in range(len(change)):
+            value = max(here[j] + change[j] * step, 0.0)
+            here[j] = value
+            mass[j] += value
+            plogp[j] += value * logarithm(value)
+    half = LANES * TILE // 2
+    while half >= TILE:
+        upper, weighted = mass[half : 2 * half], plogp[half : 2 * half]
+        for j in range(half):
+            mass[j] += upper[j]
+            plogp[j] += weighted[j]
+        half //= 2
+
+
+@numba.njit
+def follow(first, stride, n_items, amount, n_cells, n_full, neighbors, source, n_neighbors, of_sum, of_own, step, threshold, n_steps, out):
+    """Every ``stride``-th gene from ``first`` on, ``TILE`` of them under way; where one ends, the next begins in its place."""
+    x, d = np.zeros((n_cells, TILE)), np.empty((n_full, TILE))
+    full_x, full_d = x[:n_full].reshape(-1), d.reshape(-1)
+    mass, plogp = np.empty(LANES * TILE), np.empty(LANES * TILE)
+    gene, number, before = np.full(TILE, -1), np.zeros(TILE, dtype=np.int64), np.empty(TILE)
+    coming, n_open = np.int64(first), 0
+    while True:
+        for g in range(TILE):
+            if gene[g] < 0 and coming < n_items:
+                for cell in range(n_cells):
+                    x[cell, g] = amount[coming, cell]
+                gene[g], number[g], before[g] = coming, 0, 1.0
+                coming += stride
+                n_open += 1
+        if n_open == 0:
+            break
+        changes(x, n_full, neighbors, n_neighbors, of_sum, of_own, d)
+        advance(full_x, full_d, step, mass, plogp)
+        for u in range(n_full, n_cells):
+            s = source[u - n_full]
+            for g in range(TILE):
+                x[u, g] = max(x[u, g] + d[s, g] * step, 0.0)
+        for g in range(TILE):
+            if gene[g] >= 0:
+                entropy = (logarithm(mass[g]) - plogp[g] / mass[g]) / n_full if mass[g] >= NOTHING else 0.0
+                ended = abs(entropy - before[g]) <= threshold
+                before[g] = entropy
+                number[g] += 1
+                if ended or number[g] == n_steps:
+                    out[gene[g]] = number[g] - 1 if ended else -1
+                    gene[g] = -1
+                    n_open -= 1
 
 
 @twin("float64 int64 int64 int32 int32 int64 float64 float64 float64 float64 int64 float64 int64", threads=LANES, per_item=LANES)
@@ -49,53 +130,7 @@ def diffused(n_items, amount, n_cells, n_full, neighbors, source, n_neighbors, o
 
     Entropy = (log S - Q / S) / n_full with S = sum of x, Q = sum of x log x over the full cells.
     """
-    for tile in numba.prange((n_items + TILE - 1) // TILE):
-        width = min(TILE, n_items - tile * TILE)
-        x, d = np.zeros((n_cells, TILE)), np.empty((n_full, TILE))
-        for g in range(width):
-            for cell in range(n_cells):
-                x[cell, g] = amount[tile * TILE + g, cell]
-        bits, mantissa, logs = x.view(np.int64), np.empty(TILE), np.empty(TILE)
-        mantissa_bits, before, open_genes = mantissa.view(np.int64), np.ones(TILE), width
-        for g in range(width):
-            out[tile * TILE + g] = -1
-        for number in range(n_steps):
-            for s in range(n_full):
-                for g in range(TILE):
-                    d[s, g] = 0.0
-                for k in range(n_neighbors):
-                    other = neighbors[s, k]
-                    for g in range(TILE):
-                        d[s, g] += x[other, g]
-                for g in range(TILE):
-                    d[s, g] = of_sum * d[s, g] - of_own * x[s, g]
-            sums = np.zeros((LANES, 2, TILE))
-            for s in range(n_full):
-                lane = sums[s % LANES]
-                for g in range(TILE):
-                    x[s, g] = max(x[s, g] + d[s, g] * step, 0.0)
-                logarithms(bits[s], mantissa, mantissa_bits, logs)
-                for g in range(TILE):
-                    lane[0, g] += x[s, g]
-                    lane[1, g] += x[s, g] * logs[g]
-            for u in range(n_full, n_cells):
-                for g in range(TILE):
-                    x[u, g] = max(x[u, g] + d[source[u - n_full], g] * step, 0.0)
-            half = LANES // 2
-            while half > 0:
-                for lane in range(half):
-                    for g in range(TILE):
-                        sums[lane, 0, g] += sums[lane + half, 0, g]
-                        sums[lane, 1, g] += sums[lane + half, 1, g]
-                half //= 2
-            logarithms(sums[0, 0].view(np.int64), mantissa, mantissa_bits, logs)
-            for g in range(width):
-                total, entropy = sums[0, 0, g], 0.0
-                if total >= NOTHING:
-                    entropy = (logs[g] - sums[0, 1, g] / total) / n_full
-                if out[tile * TILE + g] < 0 and abs(entropy - before[g]) <= threshold:
-                    out[tile * TILE + g] = number
-                    open_genes -= 1
-                before[g] = entropy
-            if open_genes == 0:
-                break
+    n_parts = max((n_items + SHARE - 1) // SHARE, min(PARTS, (n_items + TILE - 1) // TILE))
+    for part in numba.prange(n_parts):
+        args = (amount, n_cells, n_full, neighbors, source, n_neighbors, of_sum, of_own, step, threshold, n_steps)
+        follow(part, n_parts, n_items, *args, out)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 
-from rsc_core.gr._ligrec import NothingToTest, ligrec, storable_ligrec, tidy
+from rsc_core.gr._ligrec import NothingToTest, complexes, genes_of, ligrec, read_interactions, storable_ligrec, tidy
 from rsc_core.gr._nhood import centrality_scores, interaction_matrix, nhood_enrichment
 from rsc_core.gr._patterns import MODES, co_occurrence, ripley
-from rsc_core.gr._sepal import sepal
+from rsc_core.gr._sepal import stored_sepal
+from rsc_core.gr._slots import coordinates_of
 
 LIGREC_COLUMNS = ("source", "target", "cluster_1", "cluster_2", "mean", "p_value", "adjusted_p_value")
 
@@ -64,8 +66,10 @@ def run_ripley(adata, key, options) -> pd.DataFrame:
 
 def run_sepal(adata, key, options) -> pd.DataFrame:
     """Table: gene, sepal_score."""
-    sepal(adata, int(np.diff(adata.obsp["spatial_connectivities"].indptr).max()))
-    return adata.uns["sepal_score"].rename_axis("gene").reset_index()
+    graph = adata.obsp["spatial_connectivities"]
+    most = int(np.diff(graph.indptr).max())
+    table = adata.uns["sepal_score"] = stored_sepal(options["values"], graph, coordinates_of(adata, "spatial"), most)
+    return table.rename_axis("gene").reset_index()
 
 
 def run_ligrec(adata, key, options) -> pd.DataFrame:
@@ -73,7 +77,9 @@ def run_ligrec(adata, key, options) -> pd.DataFrame:
     chosen = {name: options[name] for name in ("interactions", "n_perms", "seed", "complex_policy", "corr_axis")}
     axis = chosen.pop("corr_axis")
     try:
-        result = ligrec(adata, key, **chosen, copy=True)
+        genes = genes_of(complexes(read_interactions(chosen["interactions"]), adata.var_names))
+        some = ad.AnnData(X=options["values"].of(genes), obs=adata.obs[[key]], var=adata.var.iloc[genes])
+        result = ligrec(some, key, **chosen, copy=True)
     except NothingToTest as error:
         options["task"].warn(f"ligrec: {error.cause} The table is empty.", error.remedy)
         return pd.DataFrame(columns=list(LIGREC_COLUMNS))
@@ -81,13 +87,13 @@ def run_ligrec(adata, key, options) -> pd.DataFrame:
     return tidy(result, axis)
 
 
-# What runs, and whether it needs clusters, two of them, and the expression of genes.
+# What runs, and how many clusters it needs.
 STATISTICS = {
-    "nhood_enrichment": (run_nhood_enrichment, 2, False),
-    "interaction_matrix": (run_interaction_matrix, 1, False),
-    "centrality_scores": (run_centrality_scores, 1, False),
-    "co_occurrence": (run_co_occurrence, 1, False),
-    "ripley": (run_ripley, 1, False),
-    "sepal": (run_sepal, 0, True),
-    "ligrec": (run_ligrec, 1, True),
+    "nhood_enrichment": (run_nhood_enrichment, 2),
+    "interaction_matrix": (run_interaction_matrix, 1),
+    "centrality_scores": (run_centrality_scores, 1),
+    "co_occurrence": (run_co_occurrence, 1),
+    "ripley": (run_ripley, 1),
+    "sepal": (run_sepal, 0),
+    "ligrec": (run_ligrec, 1),
 }

@@ -8,15 +8,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from rsc_core import data
 from rsc_core.backend import to_device
 from rsc_core.errors import InvalidInput
 from rsc_core.gr._autocorr import stored_autocorr
 from rsc_core.gr._build import spatial_neighbors
+from rsc_core.gr._values import StoredValues
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import digest_of_file
 from rsc_core.io.store import CountsStore
-from rsc_core.pp._normalize import lognorm
 from rsc_core.stages import _tissue
 from rsc_core.stages._clusters import write_table
 from rsc_core.stages._inputs import check_same_cells
@@ -81,26 +80,23 @@ def run(
     with task.step("read"):
         columns = None if dissociated else (spatial_x, spatial_y)
         clusters = cluster_key if any(_tissue.STATISTICS[name][1] for name in chosen if name not in KEYS) else None
-        opened, rows, factor, adata = read_sample(store, preprocess, cluster, sample, clusters, columns, backend)
-        if any(_tissue.STATISTICS[name][2] for name in chosen if name not in KEYS):
-            adata.X = _values(opened, rows, factor, backend)
+        values, adata = read_sample(store, preprocess, cluster, sample, clusters, columns, backend)
     if not dissociated:
         with task.step("graph"):
             spatial_neighbors(adata, coord_type=coord_type, n_neighs=n_neighs)
         _warn_of_graph(task, adata, sample)
     options = {
         "task": task, "interactions": interactions, "n_perms": n_perms, "seed": seed, "complex_policy": complex_policy,
-        "corr_axis": corr_axis,
+        "corr_axis": corr_axis, "values": values,
     }
     for name in chosen:
         with task.step(name):
             if name in KEYS:
                 graph = adata.obsp["spatial_connectivities"]
-                reading = {"backend_name": backend, "size_factor": factor, "n_perms": n_perms, "seed": seed}
-                table = adata.uns[KEYS[name]] = stored_autocorr(opened, rows, graph, mode=name, **reading)
+                table = adata.uns[KEYS[name]] = stored_autocorr(values, graph, mode=name, n_perms=n_perms, seed=seed)
                 table = table.rename_axis("gene").reset_index()
             else:
-                function, least, _ = _tissue.STATISTICS[name]
+                function, least = _tissue.STATISTICS[name]
                 if _too_few(task, adata, cluster_key, name, least):
                     continue
                 table = function(adata, cluster_key, options)
@@ -122,7 +118,7 @@ def read_sample(store, preprocess, cluster, sample, cluster_key, columns, backen
 
     Returns
     -------
-    (opened store, positions of the cells, their size factors or None where values are taken as they are, AnnData without X)
+    (values of the cells, read when they are asked for; AnnData without X)
     """
     opened = CountsStore(store)
     obs = opened.obs
@@ -145,7 +141,8 @@ def read_sample(store, preprocess, cluster, sample, cluster_key, columns, backen
             raise InvalidInput(f"cluster_key {cluster_key!r}: no such column; there are {there}.", "Name one of these.")
         adata.obs[cluster_key] = pd.Categorical(labels[cluster_key].iloc[mine]).remove_unused_categories()
     as_they_are = normalised.record.get("parameters", {}).get("normalization") == "none"
-    return opened, mine, None if as_they_are else normalised.obs["size_factor"].to_numpy()[mine], adata
+    factor = None if as_they_are else normalised.obs["size_factor"].to_numpy()[mine]
+    return StoredValues(opened, mine, factor, backend_name), adata
 
 
 def _coordinates(opened, obs, mine, sample, columns) -> np.ndarray:
@@ -164,12 +161,6 @@ def _coordinates(opened, obs, mine, sample, columns) -> np.ndarray:
             "the samplesheet.",
         )
     return places
-
-
-def _values(opened, rows, factor, backend_name):
-    """The sample's values, CSR float32 (cells, genes) on the backend."""
-    x = data.load(opened, backend_name, rows=rows).X
-    return x if factor is None else lognorm(x, factor)
 
 
 def _too_few(task, adata, cluster_key, name, least) -> bool:
