@@ -13,8 +13,8 @@ import pytest
 import scipy.sparse as sp
 from report_cases import MARKERS, NASTY, RUN, cells_of, html_of, make_result, sections
 
-from rsc_core.io.delta import write_delta
-from rsc_core.report import cells, figures, static
+from rsc_core.io.delta import Delta, write_delta
+from rsc_core.report import cells, figures, samples, static
 from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
 from rsc_core.stages._tissue import LIGREC_COLUMNS, between_clusters
@@ -81,8 +81,28 @@ def test_sections_follow_what_there_is(result):
 
 
 def test_removed_cells_are_counted(result):
-    table = cell_sections.quality(result[1], looks(result[1])).parts[-1].table
-    assert table.rows == [["min_genes", "1", "1"], ["all reasons", "1", "1"]]
+    part = cell_sections.quality(result[1], looks(result[1])).parts[-1]
+    assert [column["name"] for column in part.table.columns] == ["sample", "kept", "min_genes", "removed"]
+    assert part.table.rows == [[NASTY, "9", "1", "1"], ["a", "9", "1", "1"]]
+    assert [(trace["name"], trace["x"]) for trace in part.figure["data"]] == [("kept", [9, 9]), ("min_genes", [1, 1])]
+
+
+def test_multiqc_takes_the_samples(result, tmp_path):
+    """The structure that MultiQC documents for custom content: a list of columns, and data by sample without missing values."""
+    adata, qcs = result
+    qcs["empty"] = Delta("qc:empty", qcs["a"].obs.assign(passes_qc=False, qc_reason="max_genes"), uns={})
+    table, lost = samples.summary(adata.obs, qcs), samples.fates(qcs)
+    samples.write_multiqc(tmp_path, table, lost, figures.styles(lost.columns))
+    general, bars = (json.loads((tmp_path / f"rsc_flow_{name}_mqc.json").read_text()) for name in ("general", "cells"))
+    assert general["plot_type"] == "generalstats" and bars["plot_type"] == "bargraph"
+    columns = [key for header in general["pconfig"] for key in header]
+    assert columns == list(table) and all(len(header) == 1 for header in general["pconfig"])
+    assert general["data"]["a"] == pytest.approx(
+        {"cells read": 10, "cells kept": 10, "kept (%)": 100, "median counts": 10, "median genes": 5, "median mitochondrial (%)": 0}
+    )
+    assert general["data"]["empty"] == {"cells read": 10, "cells kept": 0, "kept (%)": 0}
+    assert bars["data"]["empty"] == {"kept": 0, "max_genes": 10, "min_genes": 0} and list(bars["categories"]) == list(lost)
+    assert lost.sum(axis=1).tolist() == [10, 10, 10]
 
 
 def test_the_strictest_limits_are_drawn(result):
@@ -244,6 +264,7 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
     (tmp_path / "a.run.json").write_text(json.dumps(RUN))
     (tmp_path / "parameters.json").write_text('{"seed": 0}')
     given = {"qc": [tmp_path / "1.qc.h5ad", tmp_path / "0.qc.h5ad"], "tables": tmp_path / "tables", "run_record": [tmp_path / "a.run.json"]}
+    given["multiqc"] = tmp_path / "multiqc"
     for name in ("one", "two"):
         output = tmp_path / f"{name}.html"
         folder = tmp_path / f"{name}_figures"
@@ -252,5 +273,6 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
         )
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
     assert (tmp_path / "two_figures" / "markers-t-test.svg").exists()
+    assert [path.name for path in sorted((tmp_path / "multiqc").iterdir())] == ["rsc_flow_cells_mqc.json", "rsc_flow_general_mqc.json"]
     assert "<title>Ä</title>" in (tmp_path / "one.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "one.html.run.json").read_text())["stage"] == "report"

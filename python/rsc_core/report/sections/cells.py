@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rsc_core.report import figures
+from rsc_core.report import figures, samples
 from rsc_core.report.cells import METRICS
 from rsc_core.report.page import Part, Section, as_table
 
@@ -38,16 +38,17 @@ def quality(qcs, look: dict[str, dict]) -> Section:
         figure = figures.violins(values, limits, {name: look[name]["colour"] for name in values}, metric.title, metric.log)
         parts.append(Part(metric.title.capitalize(), figure, as_table(table.rename_axis("sample").reset_index())))
     parts += [part for name, qc in qcs.items() for part in (counts_and_genes(name, qc), doublets(name, qc)) if part]
-    lost = {name: qc.obs.loc[~qc.obs["passes_qc"], "qc_reason"].astype(str).value_counts() for name, qc in qcs.items()}
-    table = pd.DataFrame(lost).fillna(0).astype(int)
-    if len(table):
-        table.loc["all reasons"] = table.sum()
-        parts.append(Part("Cells removed", table=as_table(table.rename_axis("first limit that failed").reset_index())))
+    lost = samples.fates(qcs)
+    if lost.shape[1] > 1:
+        figure = figures.bars(lost, figures.styles(lost.columns), ("sample", "cells"), horizontal=True)
+        table = as_table(lost.assign(removed=lost.sum(axis=1) - lost[samples.KEPT]).reset_index())
+        note = "A removed cell counts for the first limit that it failed."
+        parts.append(Part("Cells kept and removed", figure, table, note))
     how = (
         "Every cell that was read, before filtering: one bulge a sample is good, a second one near zero is debris. "
         "Dashed lines are limits; cells beyond them were removed."
     )
-    if not len(table):
+    if lost.shape[1] == 1:
         how += " No cell was removed."
     if constant:
         how += f" The same in half of the cells and more, and not drawn: {', '.join(constant)}."
