@@ -36,7 +36,8 @@ def summary(adata, qcs, runs, left_out: list[tuple[str, str]]) -> Section:
     wall = f" From the first task's start to the last one's end it took {took:.0f} s." if started else ""
     clusters = f" in {adata.obs['leiden'].nunique()} clusters" if "leiden" in adata.obs else ""
     how = f"The result has {adata.n_obs:,} cells{clusters} and {adata.n_vars:,} genes.{where}{wall} Read the warnings first."
-    parts = [Part("Cells of each sample", table=as_table(samples.summary(adata.obs, qcs).reset_index()), note="Medians are those of the kept cells.")]
+    table = as_table(samples.summary(adata.obs, qcs).reset_index())
+    parts = [Part("Cells of each sample", table=table, note="Medians are those of the kept cells.")]
     if left_out:
         parts.append(Part("Not in this report", table=as_table(pd.DataFrame(left_out, columns=["part", "why"]))))
     warnings = [f"{run['stage']}: {text}" for run in runs for text in run["warnings"]]
