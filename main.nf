@@ -216,7 +216,7 @@ workflow RSC_FLOW {
         )
         .toSortedList { run_record -> run_record.name }
 
-    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content']), library('assemble'))
+    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content', 'output_format']), library('assemble'))
 
     tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
     run_records = task_records.combine(ASSEMBLE.out.run_record).map { found -> found.sort { run_record -> run_record.name } }
