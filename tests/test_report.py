@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import scipy.sparse as sp
-from report_cases import MARKERS, NASTY, RUN, cells_of, html_of, make_result, sections
+from report_cases import MARKERS, MORAN, NASTY, RUN, cells_of, html_of, make_result, sections
 
 from rsc_core.io.delta import Delta, write_delta
 from rsc_core.report import cells, figures, samples, static
@@ -19,6 +19,8 @@ from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
 from rsc_core.stages._tissue import LIGREC_COLUMNS, between_clusters
 from rsc_core.stages.report import run as write_report
+
+RIPLEY = ["statistic", "cluster", "distance", "value", "p_value"]
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ def test_sections_of_tissue_share_the_points():
     found = cells.Cells(adata.obs, adata.obsm["spatial"])
     parts = tissue.spatial(adata, found, {}).parts
     assert [part.figure["points"]["n"] for part in parts] == [cells.LEAST_POINTS] * 11
-    assert parts[0].note.startswith("5,000 of the 5,001 cells are drawn")
+    assert "5,000 of the 5,001 cells are drawn" in parts[0].note
     assert found.data()["n"] == len(found.drawn) <= adata.n_obs
 
 
@@ -225,17 +227,51 @@ def test_figures_of_the_tables_of_a_section():
     pairs = pd.DataFrame([("L", "R", "0", "1", 0.5, 0.001, 0.01), ("L", "R", "1", "0", 0.1, np.nan, np.nan)], columns=LIGREC_COLUMNS)
     dots = tissue.statistic("s", "ligrec", "s.ligrec", pairs)[0].figure
     assert dots["data"][0]["x"] == ["0 to 1"] and dots["data"][0]["y"] == ["L - R"]
-    for found in (figure, lines, dots):
+    assert (figure["data"][0]["zmin"], figure["data"][0]["zmax"]) == (-3, 3)
+    assert (dots["data"][0]["marker"]["cmin"], dots["data"][0]["marker"]["cmax"]) == (0, 0.5)  # nothing is below 0
+    edges = tissue.statistic("s", "interaction_matrix", "s.interaction_matrix", both[["cluster_1", "cluster_2", "edges"]])[0].figure
+    assert edges["data"][0]["z"] == [[1.0, 1.0], [1.0, 1.0]]
+    ripley = pd.DataFrame([(m, c, d, d * 2.0, 1.0) for m in "FL" for c in "xy" for d in (0.0, 1.0)], columns=RIPLEY)
+    curves = tissue.statistic("s", "ripley", "s.ripley", ripley)[0].figure
+    assert [(trace["name"], trace["y"]) for trace in curves["data"]] == [("x", [0, 2]), ("y", [0, 2])]
+    assert tissue.statistic("s", "ripley", "s.ripley", ripley[ripley["statistic"] == "F"])[0].figure is None
+    scores = pd.DataFrame({"cluster": ["x", "y"], "degree_centrality": [0.5, 0.1]})
+    middle = tissue.statistic("s", "centrality_scores", "s.centrality_scores", scores)[0].figure
+    assert middle["data"][0]["x"] == ["degree centrality"] and middle["data"][0]["z"] == [[0.5], [0.1]]
+    bars = tissue.statistic("s", "moran", "s.moran", MORAN)[0].figure["data"][0]
+    assert bars["y"] == list(MORAN["gene"]) and bars["x"] == [0.9, 0.1]
+    for found in (figure, lines, dots, edges, curves, middle):
         go.Figure(found)
     assert tissue.statistic("s", "ligrec", "s.ligrec", pairs.assign(p_value=np.nan))[0].figure is None
 
 
+def test_statistics_follow_the_order_of_the_samples(result):
+    adata = result[0]
+    adata.obsm["spatial"] = np.arange(40.0).reshape(20, 2)
+    adata.obs["sample"] = adata.obs["sample"].cat.rename_categories(["z", "a"])
+    tables = {f"{sample}.{kind}": MORAN for sample in ("a", "z") for kind in ("geary", "moran")}
+    headings = [part.heading for part in tissue.spatial(adata, cells_of(adata), tables).parts]
+    assert headings[2:] == ["z: Moran's I", "z: Geary's C", "a: Moran's I", "a: Geary's C"]
+
+
+def test_every_figure_says_how_to_read_it(result):
+    for section in sections(result):
+        assert section.how.endswith((".", "!"))
+        for part in section.parts:
+            assert part.note or not part.figure, (section.key, part.heading)
+
+
 def test_integration_shows_both_sides(result):
-    assert integration.integration(result[0]) is None
+    adata = result[0]
+    assert integration.integration(adata, cells_of(adata)) is None
     figures_of = {"ilisi_before": 1.0, "ilisi_after": 1.9, "batch_silhouette_before": 0.4, "batch_silhouette_after": 0.01}
     result[0].uns["integration"] = {"method": "harmony", "batch_key": "sample", "n_cells": 20, **figures_of}
     section = next(section for section in sections(result) if section.key == "integration")
-    assert [row[1:3] for row in section.parts[0].table.rows] == [["1", "1.9"], ["0.4", "0.01"]]
+    assert [row[1:3] for row in section.parts[0].table.rows] == [["1", "1.9"], ["0.4", "0.01"]] and len(section.parts) == 1
+    adata.obsm = dict(adata.obsm) | {"X_pca": adata.obsm["X_umap"], "X_pca_harmony": adata.obsm["X_umap"][::-1]}
+    before, after = next(section for section in sections(result) if section.key == "integration").parts[1:]
+    assert before.colour == after.colour == "sample"
+    np.testing.assert_array_equal(unpacked(after.figure["points"]["x"], np.float32), adata.obsm["X_umap"][::-1, 0].astype(np.float32))
 
 
 def test_concordance_names_the_verdicts():

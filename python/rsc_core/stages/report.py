@@ -81,12 +81,15 @@ def run(*, adata, qc, tables, parameters, output, figures=None, multiqc=None, ru
 
 
 def read_annotation(path) -> tuple[ad.AnnData, dict[str, pd.DataFrame]]:
-    """What the page shows of a file of ASSEMBLE: no matrices of genes, no graphs; activities of the sources by method."""
+    """What the page shows of a file of ASSEMBLE: no matrices of genes, no graphs, two components; activities of the sources by method."""
     with h5py.File(path) as file:
         keys = [key for key in file["obsm"] if key.startswith("X_") and not key.startswith("X_pca")] + ["spatial"] * (
             "spatial" in file["obsm"]
         )
         arrays = {key: read_elem(file["obsm"][key]) for key in keys}
+        if "integration" in file["uns"]:
+            components = [key for key in file["obsm"] if key.startswith("X_pca") and file["obsm"][key].shape[1] > 1]
+            arrays |= {key: file["obsm"][key][:, :2] for key in components}
         scores = {key.removeprefix("score_"): read_elem(file["obsm"][key]) for key in file["obsm"] if key.startswith("score_")}
         data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=read_elem(file["uns"]))
     return data, {name: table for name, table in scores.items() if isinstance(table, pd.DataFrame)}

@@ -19,6 +19,13 @@ EMBEDDINGS = {
     "X_diffmap": "Diffusion map",
     "X_mde": "Minimum-distortion embedding",
 }
+HOW = {
+    "X_umap": "Cells that are neighbours stay together; empty space between groups has no scale.",
+    "X_tsne": "Cells that are neighbours stay together; sizes and distances of groups have no scale.",
+    "X_draw_graph_fa": "Neighbours attract each other: a bridge is a gradual change from one group to the next.",
+    "X_diffmap": "The slowest changes among the cells: tips of the arms are ends of trajectories.",
+    "X_mde": "Neighbours are drawn close, other cells at least a little apart.",
+}
 
 
 def quality(qcs, look: dict[str, dict]) -> Section:
@@ -36,7 +43,8 @@ def quality(qcs, look: dict[str, dict]) -> Section:
         table.columns = ["smallest", "25 %", "median", "75 %", "largest"]
         table["limits"] = [", ".join(f"{limit:.4g}" for limit in limits[name]) or "none" for name in table.index]
         figure = figures.violins(values, limits, {name: look[name]["colour"] for name in values}, metric.title, metric.log)
-        parts.append(Part(metric.title.capitalize(), figure, as_table(table.rename_axis("sample").reset_index())))
+        note = "Width: how many cells; the box holds the middle half of them; dashed: the strictest limits."
+        parts.append(Part(metric.title.capitalize(), figure, as_table(table.rename_axis("sample").reset_index()), note))
     parts += [part for name, qc in qcs.items() for part in (counts_and_genes(name, qc), doublets(name, qc)) if part]
     lost = samples.fates(qcs)
     if lost.shape[1] > 1:
@@ -71,12 +79,13 @@ def counts_and_genes(name: str, qc) -> Part | None:
             shapes.append(
                 figures.dashed(**{f"{axis}0": limit, f"{axis}1": limit, f"{other}0": ends[other][0], f"{other}1": ends[other][1]})
             )
-    x, y = ({"type": "log", "title": {"text": title}} for title in ("1 + counts of a cell", "1 + expressed genes"))
+    x, y = ({"type": "log", "dtick": "D2", "title": {"text": title}} for title in ("1 + counts of a cell", "1 + expressed genes"))
     figure = figures.scatter([group for group in groups if len(group[2])], x, y, shapes)
     table = qc.obs.groupby("passes_qc", observed=True)[["total_counts", "n_genes_by_counts"]].median()
     table = table.rename(index={True: "kept", False: "removed"}).rename_axis("cells").reset_index()
     table.columns = ["cells", "median counts", "median genes"]
-    note = "" if len(some) == len(qc.obs) else f"{len(some):,} of the sample's {len(qc.obs):,} cells are drawn."
+    note = "Cells at the lower left are empty droplets or debris; few genes for many counts is a cell of one product, or a broken one."
+    note += "" if len(some) == len(qc.obs) else f" {len(some):,} of the sample's {len(qc.obs):,} cells are drawn."
     return Part(f"{name}: counts and genes", figure, as_table(table), note)
 
 
@@ -124,7 +133,8 @@ def variation(adata) -> Section:
         number = np.arange(1, len(ratio) + 1)
         table = pd.DataFrame({"component": number, "share of variance": ratio, "sum of shares": np.cumsum(ratio)})
         figure = figures.curve(number, ratio, ("principal component", "share of variance"))
-        parts.append(Part("Variance of the principal components", figure, as_table(table)))
+        note = "Components after the bend, where the curve gets flat, add little: --n_comps may end there."
+        parts.append(Part("Variance of the principal components", figure, as_table(table), note))
     how = (
         "Genes high in the first figure differ more among cells than their abundance explains. The second curve should fall "
         "steeply and then flatten: components beyond the bend are mostly noise."
@@ -139,7 +149,9 @@ def embedding(adata, cells) -> Section:
         if key in adata.obsm:
             places = np.asarray(adata.obsm[key], dtype=np.float64)
             places = places[:, 1:3] if key == "X_diffmap" and places.shape[1] > 2 else places[:, :2]  # the first is constant
-            parts.append(cells.part(title, summary, places, np.arange(adata.n_obs), cells.plane, (f"{title} 1", f"{title} 2")))
+            part = cells.part(title, summary, places, np.arange(adata.n_obs), cells.plane, (f"{title} 1", f"{title} 2"))
+            part.note = f"{HOW[key]} {part.note}".strip()
+            parts.append(part)
     how = (
         "Near cells are alike; distances between far groups and sizes of groups mean little. Colour by a column, or by a gene: "
         "type its name."
