@@ -37,7 +37,8 @@ def lackingOfProfiles(Map settings) {
 
 // The images have no package spatialdata, but for one that is made with it.
 def lackingImage(Map settings) {
-    return settings.spatialdata && workflow.containerEngine && !settings.container_spatialdata
+    def inImages = workflow.containerEngine || workflow.profile.tokenize(',').any { name -> name in ['awsbatch', 'google', 'azure', 'k8s'] }
+    return settings.spatialdata && inImages && !settings.container_spatialdata
         ? ["--container_spatialdata: missing, in an image --spatialdata needs one with the package spatialdata. See containers/README.md."]
         : []
 }

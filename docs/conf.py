@@ -38,6 +38,10 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # waiting for each other costs 
 os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS.parent / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
+# make links: a site that is busy for a moment is no broken link.
+linkcheck_timeout = 20
+linkcheck_retries = 3
+
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = False

@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_every_link_of_the_site_leads_somewhere(site):
             if not target.exists() or not has_anchor:
                 broken.append(f"{file.relative_to(site)}: {link}")
     assert broken == []
+
+
+@pytest.mark.skipif(not os.environ.get("RSC_FLOW_NETWORK"), reason="asks other sites: make links, or RSC_FLOW_NETWORK=1")
+def test_links_to_other_sites_answer(tmp_path):
+    options = ["-b", "linkcheck", "-D", "nb_execution_mode=off", "-q", "-d", tmp_path / "doctrees"]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *options, DOCS, tmp_path / "links"], capture_output=True, text=True)
+    assert done.returncode == 0, (tmp_path / "links" / "output.txt").read_text()
 
 
 def test_the_site_needs_no_network(site):

@@ -164,6 +164,13 @@ def test_validate_only_says_what_would_run(checkout):
     assert not list((checkout.launch / "planned").rglob("*")) and not (checkout.launch / "results").exists()
 
 
+@pytest.mark.parametrize("profile", ["docker", "k8s"])
+def test_spatialdata_in_images_needs_one_with_it(checkout, profile):
+    given = ["-profile", f"test,{profile}", "--k8s_claim", "work", "--validate_only", "--spatialdata"]
+    assert "--container_spatialdata: missing, in an image --spatialdata needs one" in refused(checkout, *given)
+    assert checkout.run(*given, "--container_spatialdata", "rsc-flow:spatialdata", outdir="refused")[0] == 0
+
+
 def test_validate_only_refuses_what_a_run_would(checkout):
     assert "--n_comps: 'many' is not a whole number" in refused(checkout, "-profile", "test", "--validate_only", "--n_comps", "many")
 
