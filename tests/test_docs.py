@@ -153,6 +153,15 @@ def test_links_of_a_text_lead_to_files(file):
             assert anchor in {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}, link
 
 
+def test_badges_say_what_is_true():
+    """As the files say it now, and every badge that README shows is one of them."""
+    made = module_of_docs("badges").badges()
+    kept = {file.name: file.read_text() for file in (DOCS / "badges").iterdir()}
+    assert kept == made, "python docs/badges.py"
+    shown = re.findall(r"!\[[^\]]*\]\((?:docs/badges/)?([^)]+\.svg)\)", (ROOT / "README.md").read_text())
+    assert set(shown) == set(made)
+
+
 def _attribute(path: str):
     """What a dotted name is; raises where there is nothing."""
     first, *rest = path.split(".")

@@ -183,6 +183,18 @@ def test_figures_are_written_as_files(result, tmp_path):
     assert (tmp_path / "a" / "embedding-umap.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_heat_map_of_a_file_has_the_rows_of_the_page():
+    from matplotlib.figure import Figure
+
+    canvas = Figure()
+    axes = canvas.subplots()
+    static.draw(axes, figures.heat_map(pd.DataFrame({"a": [1.0, -1.0]}, index=["up", "down"]), None, ("c", "r", "v")))
+    image = axes.images[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["up", "down"]
+    assert axes.transData.transform([(0, 0)])[0, 1] > axes.transData.transform([(0, 1)])[0, 1]  # the first row is above the second
+    assert image.get_extent()[2] < image.get_extent()[3] and image.get_array()[:, 0].tolist() == [1, -1]  # and so are its colours
+
+
 def test_an_image_lies_below_the_tissue(result):
     adata = result[0]
     pixels = np.zeros((4, 8, 3), dtype=np.uint8)

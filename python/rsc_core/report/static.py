@@ -114,7 +114,7 @@ def bar(axes, trace, stacked) -> None:
 def heat_map(axes, trace) -> None:
     """Coloured cells with their stars."""
     low, high = trace["zmin"], trace["zmax"]
-    image = axes.imshow(np.array(trace["z"], dtype=float), cmap=colours_from(low), vmin=low, vmax=high, aspect="auto")
+    image = axes.imshow(np.array(trace["z"], dtype=float), cmap=colours_from(low), vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.set_xticks(range(len(trace["x"])), trace["x"], fontsize=7)
     axes.set_yticks(range(len(trace["y"])), trace["y"], fontsize=7)
     for row, texts in enumerate(trace.get("text", [])):
