@@ -31,13 +31,21 @@ def smallest_count_dtype(largest: int) -> np.dtype:
     return np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def create_csr(parent, key: str, shape, nnz: int, value_dtype, index_dtype) -> h5py.Group:
-    """A group that anndata reads as a CSR matrix, with its datasets ``data`` and ``indices`` to be filled; ``indptr`` is to be added."""
+def create_csr(parent, key: str, shape, nnz: int, value_dtype, index_dtype):
+    """A group that anndata reads as a CSR matrix, with its arrays ``data`` and ``indices`` to be filled; ``indptr`` is to be added.
+
+    ``parent`` is a group of h5py or of zarr.
+    """
     group = parent.create_group(key)
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})
-    group.create_dataset("data", (nnz,), dtype=value_dtype)
-    group.create_dataset("indices", (nnz,), dtype=index_dtype)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [int(n) for n in shape]})
+    add_array(group, "data", shape=(nnz,), dtype=value_dtype)
+    add_array(group, "indices", shape=(nnz,), dtype=index_dtype)
     return group
+
+
+def add_array(group, key: str, **options) -> None:
+    """Add an array to a group of h5py or of zarr, of ``shape`` and ``dtype`` or of ``data``."""
+    (group.create_dataset if isinstance(group, h5py.Group) else group.create_array)(key, **options)
 
 
 def write_store(
