@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata.experimental import read_dispatched
 from anndata.io import read_elem, write_elem
 
 from rsc_core import backend
@@ -113,6 +114,15 @@ def write_store(
         write_elem(file, "uns", {**(uns or {}), "rsc_core": {"store": json.dumps(record, sort_keys=True)}})
 
 
+def _read(read, key, element, *, iospec):
+    """An element as anndata reads it; strings that Arrow will hold go there at once, not by way of Python's."""
+    if iospec.encoding_type != "nullable-string-array" or pd.StringDtype().storage != "pyarrow":
+        return read(element)
+    import pyarrow as pa
+
+    return pd.arrays.ArrowStringArray(pa.array(element["values"][()], pa.large_string(), mask=element["mask"][()]))
+
+
 class CountsStore:
     """A counts store, mapped into memory for reading.
 
@@ -154,7 +164,7 @@ class CountsStore:
 
     def _element(self, key):
         with h5py.File(self.path) as file:
-            return read_elem(file[key])
+            return read_dispatched(file[key], _read)
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -193,7 +203,9 @@ class CountsStore:
         """:meth:`rows` on a backend, counts as float32: copied as stored, in half the bytes, and widened there."""
         here = slice(self.indptr[start], self.indptr[stop])
         values, indices = (backend.upload(part[here], backend_name, dtype) for part, dtype in ((self.data, "f4"), (self.indices, "i4")))
-        indptr = backend.to_device(self.indptr[start : stop + 1] - self.indptr[start], backend_name)
+        indptr = self.indptr[start : stop + 1] - self.indptr[start]
+        narrow = indptr[-1] <= np.iinfo(np.int32).max  # CuPy looks through wide offsets for whether they could be narrow
+        indptr = backend.to_device(indptr.astype(np.int32) if narrow else indptr, backend_name)
         return backend.sparse_of(backend.xp_of(values)).csr_matrix((values, indices, indptr), shape=(stop - start, self.shape[1]))
 
     def counts(self) -> sp.csr_matrix:
