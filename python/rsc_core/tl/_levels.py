@@ -11,6 +11,7 @@ from rsc_core import backend
 from rsc_core.kernels import leiden as steps
 from rsc_core.kernels import levels as kernels
 from rsc_core.scan import running_sums
+from rsc_core.tl._parts import connected_parts
 
 WEIGHT_BITS = 10  # weights are multiples of 2^-10: noise of 1e-6 in a weight seldom changes one
 
@@ -100,14 +101,7 @@ def aggregate(graph: Graph, smallest):
 
 def connected(graph: Graph, part):
     """The communities, each split into its connected parts and named after the smallest member."""
-    xp = backend.xp_of(part)
-    label, changed = xp.arange(graph.n, dtype=np.int32), xp.empty(1, dtype=np.int64)
-    while True:
-        changed[:] = 0
-        kernels.lower_labels(graph.n, graph.indptr, graph.neighbor, part, label, changed)
-        if not int(changed[0]):
-            return label
-        kernels.shorten_labels(graph.n, label)
+    return connected_parts(graph.indptr, graph.neighbor, part)
 
 
 def quality(graph: Graph, part, total: int, resolution: float) -> float:
