@@ -28,6 +28,7 @@ LIMITS = {"cpu": "RSC_CORE_HOST_MEMORY", "gpu": "RSC_CORE_DEVICE_MEMORY"}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 PINNED = 1 << 25  # bytes of each of two buffers that copies to the device go through
 COPIERS = 4  # threads that fill such a buffer: one alone does not reach the speed of the memory
+TOGETHER = 4  # blocks of 256 threads on a multiprocessor where blocks wait for each other; the oldest chip has room for so many
 # FMA contracts a*b+c with one rounding where the CPU twin rounds twice; without it both give the same bits.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
@@ -228,6 +229,24 @@ def _module(source: Path, device: int):
     if binary is not None:
         return cupy.RawModule(path=str(binary))
     return cupy.RawModule(code=text, options=NVRTC_OPTIONS, backend="nvrtc")
+
+
+def launch_together(kernel, n_blocks: int, threads: int, args) -> None:
+    """Start a kernel whose blocks wait for each other: the driver runs all of them at once or refuses.
+
+    Such a kernel says ``__launch_bounds__(threads, TOGETHER)``, so that a multiprocessor has room for that many blocks.
+    """
+    import cupy
+
+    n_blocks = min(n_blocks, TOGETHER * _multiprocessors(cupy.cuda.runtime.getDevice()))
+    kernel.kernel((n_blocks,), (threads,), args, enable_cooperative_groups=True)
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:
+    import cupy
+
+    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
 
 
 def cuda_source(source: Path) -> str:

@@ -51,7 +51,7 @@ class _ContentLocator(caching._CacheLocator):
 caching.CacheImpl._locator_classes.insert(0, _ContentLocator)
 
 
-def twin(types: str, threads: int = BLOCK, per_item: int = 1):
+def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = False):
     """Pair a numba body with the CUDA kernel of the same name in the ``.cu`` file beside it.
 
     Parameters
@@ -63,6 +63,8 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
         Threads of a CUDA block.
     per_item
         CUDA threads that share one item (1, or 32 for a warp an item).
+    together
+        The blocks wait for each other; there are no more of them than the device holds at once (``backend.launch_together``).
 
     Returns
     -------
@@ -84,12 +86,17 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
                 on_cpu(n_items, *args)
                 return
             kernel = backend.kernel(source, body.__name__)
-            kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args))
+            launched = backend.launch_together if together else _launched
+            launched(kernel, -(-n_items * per_item // threads), threads, (np.int64(n_items), *args))
 
         launch.body = body
         return launch
 
     return pair
+
+
+def _launched(kernel, n_blocks: int, threads: int, args):
+    kernel((n_blocks,), (threads,), args)
 
 
 @functools.cache
