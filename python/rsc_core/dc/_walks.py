@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsc_core import backend, rng
-from rsc_core.dc._order import Order
+from rsc_core.dc._order import Order, places
 from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, blocks, read
 from rsc_core.kernels import places as kernels
@@ -142,9 +142,7 @@ def gsva(
     amount = xp.asarray(np.trunc(np.abs(n_genes / 2 - rank))[None, :] ** tau)
     points = np.empty((2, given.shape[0], len(given.sources)))
     for first, last, *block in blocks(parts, given.rows(20 * n_genes)):
-        place, n_above = xp.full((last - first, n_genes), -1, dtype=np.int32), xp.empty(last - first, dtype=np.int32)
-        kernels.places_of_stored(last - first, *block, column, n_genes, place, n_above)
-        kernels.places_of_zeros(last - first, n_genes, n_above, place)
+        place = places(last - first, block, column, n_genes)
         columns, ignored = xp.empty_like(place), xp.zeros(place.shape)
         kernels.order_columns(last - first, *block, column, n_genes, place, columns, ignored)
         for out, point in zip(points, _walks(order, columns, amount, n_targets), strict=True):

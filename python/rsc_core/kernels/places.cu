@@ -1,28 +1,94 @@
-// See places.py. A block owns a cell where genes are compared with one another: comparing all pairs of a cell's stored
-// genes needs no scratch memory and is short beside a sort through global memory for the few thousand that cells have.
+// See places.py. Where genes are compared with one another, a block owns a cell. It sorts the stored genes in shared memory, as
+// many at a time as that holds, from the highest value and the lowest column on; genes that are 0 come last. A gene's rank is
+// its place there and how many come before it in the other sorted parts.
 #include "device.cuh"
 
+#define PART 2048
+#define NONE (-1.0 / 0.0)  // instead of 0; values are finite
+
+__device__ __forceinline__ bool comes_before(double value, int column, double other, int other_column) {
+    return value > other || (value == other && column < other_column);
+}
+
+__device__ __forceinline__ void sort_part(double* value, int* column, int size) {
+    for (int width = 2; width <= size; width *= 2)
+        for (int step = width / 2; step > 0; step /= 2) {
+            for (int pair = threadIdx.x; pair < size / 2; pair += blockDim.x) {
+                const int i = 2 * pair - (pair & (step - 1)), j = i + step;
+                const double a = value[i], b = value[j];
+                const int c = column[i], d = column[j];
+                if ((i & width) == 0 ? comes_before(b, d, a, c) : comes_before(a, c, b, d)) {
+                    value[i] = b;
+                    value[j] = a;
+                    column[i] = d;
+                    column[j] = c;
+                }
+            }
+            __syncthreads();
+        }
+}
+
+__device__ __forceinline__ void sort_parts(i64 start, i64 end, const int* indices, const double* values, const int* column,
+                                           double* sorted_value, int* sorted_column, int* n_above, int* n_below) {
+    __shared__ double value[PART];
+    __shared__ int where[PART];
+    __shared__ int counts[2];
+    if (threadIdx.x < 2) counts[threadIdx.x] = 0;
+    int above = 0, below = 0;
+    for (i64 first = start; first < end; first += PART) {
+        const int n = (int)min((i64)PART, end - first);
+        int size = 2;
+        while (size < n) size *= 2;
+        __syncthreads();
+        for (int i = threadIdx.x; i < size; i += blockDim.x) {
+            const double mine = i < n ? values[first + i] : 0.0;
+            above += mine > 0;
+            below += mine < 0;
+            value[i] = mine == 0 ? NONE : mine;
+            where[i] = mine == 0 ? 0 : column[indices[first + i]];
+        }
+        __syncthreads();
+        sort_part(value, where, size);
+        for (int i = threadIdx.x; i < n; i += blockDim.x) {
+            sorted_value[first + i] = value[i];
+            sorted_column[first + i] = where[i];
+        }
+    }
+    __syncthreads();
+    atomicAdd(&counts[0], above);
+    atomicAdd(&counts[1], below);
+    __syncthreads();
+    *n_above = counts[0];
+    *n_below = counts[1];
+}
+
+// How many of n sorted genes come before a gene.
+__device__ __forceinline__ int count_before(const double* value, const int* column, int n, double mine, int my_column) {
+    int low = 0, high = n;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (comes_before(value[middle], column[middle], mine, my_column)) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
 extern "C" __global__ void places_of_stored(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
-                                            i64 n_genes, int* place, int* n_above) {
+                                            i64 n_genes, double* sorted_value, int* sorted_column, int* place, int* n_above) {
     const i64 cell = blockIdx.x;
     if (cell >= n_items) return;
     const i64 start = indptr[cell], end = indptr[cell + 1];
-    int n_stored = 0, above = 0;
-    for (i64 k = start; k < end; ++k) {
-        n_stored += values[k] != 0;
-        above += values[k] > 0;
-    }
+    int above, below;
+    sort_parts(start, end, indices, values, column, sorted_value, sorted_column, &above, &below);
     for (i64 k = start + threadIdx.x; k < end; k += blockDim.x) {
-        const double value = values[k];
-        const int mine = column[indices[k]];
-        if (value == 0) continue;
-        int rank = 0;
-        for (i64 j = start; j < end; ++j) {
-            const double other = values[j];
-            if (other > value) rank += other != 0;
-            else if (other == value) rank += column[indices[j]] < mine;
-        }
-        place[cell * n_genes + mine] = rank < above ? rank : rank + (int)n_genes - n_stored;
+        const double value = sorted_value[k];
+        const int mine = sorted_column[k];
+        if (value == NONE) continue;
+        i64 rank = (k - start) % PART;
+        for (i64 first = start; first < end; first += PART)
+            if (k < first || k >= first + PART)
+                rank += count_before(sorted_value + first, sorted_column + first, (int)min((i64)PART, end - first), value, mine);
+        place[cell * n_genes + mine] = (int)(rank < above ? rank : rank + n_genes - above - below);
     }
     if (threadIdx.x == 0) n_above[cell] = above;
 }
@@ -42,26 +108,26 @@ extern "C" __global__ void places_of_zeros(i64 n_items, i64 n_genes, const int* 
 }
 
 extern "C" __global__ void mean_ranks(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
-                                      i64 n_genes, int* rank) {
+                                      i64 n_genes, double* sorted_value, int* sorted_column, int* rank) {
     const i64 cell = blockIdx.x;
     if (cell >= n_items) return;
     const i64 start = indptr[cell], end = indptr[cell + 1];
-    int n_stored = 0, below = 0;
-    for (i64 k = start; k < end; ++k) {
-        n_stored += values[k] != 0;
-        below += values[k] < 0;
-    }
+    int above, below;
+    sort_parts(start, end, indices, values, column, sorted_value, sorted_column, &above, &below);
+    const int n_stored = above + below;
     for (i64 c = threadIdx.x; c < n_genes; c += blockDim.x) rank[cell * n_genes + c] = 2 * below + (int)n_genes - n_stored + 1;
     __syncthreads();
     for (i64 k = start + threadIdx.x; k < end; k += blockDim.x) {
-        const double value = values[k];
-        if (value == 0) continue;
-        int less = value > 0 ? (int)n_genes - n_stored : 0, equal = 0;
-        for (i64 j = start; j < end; ++j) {
-            less += values[j] != 0 && values[j] < value;
-            equal += values[j] == value;
+        const double value = sorted_value[k];
+        if (value == NONE) continue;
+        int higher = 0, not_lower = 0;  // columns of -1 and n_genes come before and after all
+        for (i64 first = start; first < end; first += PART) {
+            const int n = (int)min((i64)PART, end - first);
+            higher += count_before(sorted_value + first, sorted_column + first, n, value, -1);
+            not_lower += count_before(sorted_value + first, sorted_column + first, n, value, (int)n_genes);
         }
-        rank[cell * n_genes + column[indices[k]]] = 2 * less + equal + 1;
+        const int less = n_stored - not_lower + (value > 0 ? (int)n_genes - n_stored : 0);
+        rank[cell * n_genes + sorted_column[k]] = 2 * less + not_lower - higher + 1;
     }
 }
 

@@ -10,9 +10,10 @@ from rsc_core.kernels.twin import twin
 
 
 # Places from the highest value (0) of the stored genes that are not 0; genes below 0 come after all that are 0. The
-# other places stay as they are. ``n_above``: how many genes of a cell are above 0.
-@twin("int64 int32 float64 int32 int64 int32 int32", threads=128, per_item=128)
-def places_of_stored(n_items, indptr, indices, values, column, n_genes, place, n_above):
+# other places stay as they are. ``n_above``: how many genes of a cell are above 0. ``sorted_value``, ``sorted_column``: room
+# for all stored values.
+@twin("int64 int32 float64 int32 int64 float64 int32 int32 int32", per_item=256)
+def places_of_stored(n_items, indptr, indices, values, column, n_genes, sorted_value, sorted_column, place, n_above):
     for cell in numba.prange(n_items):
         row, n_stored, above = np.full(n_genes, 0.0), 0, 0
         for k in range(indptr[cell], indptr[cell + 1]):
@@ -20,7 +21,7 @@ def places_of_stored(n_items, indptr, indices, values, column, n_genes, place, n
                 row[column[indices[k]]] = values[k]
                 n_stored += 1
                 above += values[k] > 0
-        where, negated, n = np.empty(n_stored, dtype=np.int32), np.empty(n_stored), 0
+        where, negated, n = sorted_column[indptr[cell] :], sorted_value[indptr[cell] : indptr[cell] + n_stored], 0
         for c in range(n_genes):
             if row[c] != 0:
                 where[n], negated[n] = c, -row[c]
@@ -43,8 +44,8 @@ def places_of_zeros(n_items, n_genes, n_above, place):
 
 
 # Twice the mean rank of each gene, 2 for the lowest: ties share the mean of their ranks.
-@twin("int64 int32 float64 int32 int64 int32", threads=128, per_item=128)
-def mean_ranks(n_items, indptr, indices, values, column, n_genes, rank):
+@twin("int64 int32 float64 int32 int64 float64 int32 int32", per_item=256)
+def mean_ranks(n_items, indptr, indices, values, column, n_genes, sorted_value, sorted_column, rank):
     for cell in numba.prange(n_items):
         n_stored, below = 0, 0
         for k in range(indptr[cell], indptr[cell + 1]):
@@ -52,7 +53,7 @@ def mean_ranks(n_items, indptr, indices, values, column, n_genes, rank):
             below += values[k] < 0
         for c in range(n_genes):
             rank[cell, c] = 2 * below + n_genes - n_stored + 1
-        where, value, n = np.empty(n_stored, dtype=np.int32), np.empty(n_stored), 0
+        where, value, n = sorted_column[indptr[cell] :], sorted_value[indptr[cell] : indptr[cell] + n_stored], 0
         for k in range(indptr[cell], indptr[cell + 1]):
             if values[k] != 0:
                 where[n], value[n] = column[indices[k]], values[k]

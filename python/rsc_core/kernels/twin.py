@@ -51,7 +51,7 @@ class _ContentLocator(caching._CacheLocator):
 caching.CacheImpl._locator_classes.insert(0, _ContentLocator)
 
 
-def twin(types: str, threads: int = BLOCK, per_item: int = 1):
+def twin(types: str, threads: int = BLOCK, per_item: int = 1, shared=None):
     """Pair a numba body with the CUDA kernel of the same name in the ``.cu`` file beside it.
 
     Parameters
@@ -63,6 +63,9 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
         Threads of a CUDA block.
     per_item
         CUDA threads that share one item (1, or 32 for a warp an item).
+    shared
+        A function of the arguments after ``n_items``: bytes of shared memory for a CUDA block. Where a block cannot have as
+        many, it gets none, which the kernel sees by ``shared_bytes()``.
 
     Returns
     -------
@@ -84,7 +87,8 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
                 on_cpu(n_items, *args)
                 return
             kernel = backend.kernel(source, body.__name__)
-            kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args))
+            room = backend.room_in_block(kernel, shared(*args)) if shared else 0
+            kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args), shared_mem=room)
 
         launch.body = body
         return launch
