@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from rsc_core import backend, rng
+from rsc_core import backend
+from rsc_core.dc._order import permuted_places
 from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, blocks, read
 from rsc_core.kernels import network as kernels
@@ -156,15 +157,9 @@ def places(n_genes, times, seed, xp):
     width = WIDTH if n_genes >= LEAST_GENES else 1
     n_groups = -(-times // width)
     place = xp.empty((1 + n_groups, n_genes), dtype=np.int32)
-    place[0] = xp.arange(n_genes, dtype=np.int32)
-    n_drawn = n_groups + (width > 1)  # the last one is the genes' own order
-    keys = xp.empty(n_drawn * n_genes, dtype=np.uint64)
-    kernels.random_keys(keys.size, np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"]), keys)
-    drawn = xp.empty((n_drawn, n_genes), dtype=np.int32)
-    kernels.permute(keys.size, keys, n_genes, drawn)
+    drawn = permuted_places(n_genes, n_groups + (width > 1), seed, xp)
+    place[0] = drawn[n_groups] if width > 1 else xp.arange(n_genes, dtype=np.int32)
     place[1:] = drawn[:n_groups]
-    if width > 1:
-        place[0] = drawn[n_groups]
     return place, width
 
 

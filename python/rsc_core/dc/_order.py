@@ -7,6 +7,7 @@ import numpy as np
 from rsc_core import backend, rng
 from rsc_core.dc._read import blocks
 from rsc_core.kernels import places as kernels
+from rsc_core.kernels.network import permute, random_keys
 
 TIES = 0  # the permutation of the genes that breaks ties
 
@@ -78,6 +79,14 @@ def places(n_cells, block, column, n_genes):
     place, n_above = xp.full((n_cells, n_genes), -1, dtype=np.int32), xp.empty(n_cells, dtype=np.int32)
     kernels.places_of_stored(n_cells, *block, column, n_genes, *room_to_sort(block), place, n_above)
     kernels.places_of_zeros(n_cells, n_genes, n_above, place)
+    return place
+
+
+def permuted_places(n_genes, times, seed, xp):
+    """The place that each gene gets in ``rng.permutation(seed, "network", n_genes, number)``: int32 (times, genes)."""
+    keys, place = xp.empty(times * n_genes, dtype=np.uint64), xp.empty((times, n_genes), dtype=np.int32)
+    random_keys(keys.size, np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"]), keys)
+    permute(keys.size, keys, n_genes, place)
     return place
 
 

@@ -142,12 +142,42 @@ extern "C" __global__ void place_sums(i64 n_items, const int* place, const i64* 
 }
 
 extern "C" __global__ void order_columns(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
-                                         i64 n_genes, const int* place, int* order, double* amount) {
+                                         i64 n_genes, const int* place, int* order, double* amount, int* zeros) {
     const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const int lane = threadIdx.x % 32;
     if (cell >= n_items) return;
-    for (i64 c = threadIdx.x % 32; c < n_genes; c += 32) order[cell * n_genes + place[cell * n_genes + c]] = (int)c;
-    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32)
-        if (values[k] != 0) amount[cell * n_genes + place[cell * n_genes + column[indices[k]]]] = fabs(values[k]);
+    for (i64 c = lane; c < n_genes; c += 32) order[cell * n_genes + place[cell * n_genes + c]] = (int)c;
+    int above = 0, below = 0;
+    for (i64 k = indptr[cell] + lane; k < indptr[cell + 1]; k += 32)
+        if (values[k] != 0) {
+            amount[cell * n_genes + place[cell * n_genes + column[indices[k]]]] = fabs(values[k]);
+            above += values[k] > 0;
+            below += values[k] < 0;
+        }
+    for (int half = 16; half > 0; half /= 2) {
+        above += __shfl_xor_sync(0xFFFFFFFFu, above, half);
+        below += __shfl_xor_sync(0xFFFFFFFFu, below, half);
+    }
+    if (lane == 0) {
+        zeros[2 * cell] = above;
+        zeros[2 * cell + 1] = (int)n_genes - below;
+    }
+}
+
+// A warp owns a set; a ballot tells each lane how many genes of the set the lanes before it have.
+extern "C" __global__ void random_sets(i64 n_items, const int* rank, const i64* size_indptr, i64 n_genes, i64 n_sizes, int* places) {
+    const i64 item = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    const int lane = threadIdx.x % 32;
+    if (item >= n_items) return;
+    const i64 o = item / n_sizes, u = item % n_sizes, size = size_indptr[u + 1] - size_indptr[u];
+    int* mine = places + o * size_indptr[n_sizes] + size_indptr[u];
+    int filled = 0;
+    for (i64 start = 0; start < n_genes; start += 32) {
+        const bool drawn = start + lane < n_genes && rank[o * n_genes + start + lane] < size;
+        const unsigned int all = __ballot_sync(0xFFFFFFFFu, drawn);
+        if (drawn) mine[filled + __popc(all & ((1u << lane) - 1u))] = (int)start + lane;
+        filled += __popc(all);
+    }
 }
 
 // A warp owns a cell and goes from gene to gene; its lanes share the sources of a gene, which differ.
@@ -159,6 +189,7 @@ extern "C" __global__ void walks(i64 n_items, const int* order, const double* am
     if (cell >= n_items) return;
     const double* mine = amount + cell * step * n_genes;
     for (i64 place = 0; place < n_genes; ++place) {
+        if (mine[place] == 0) continue;
         const i64 column = order[cell * n_genes + place];
         for (i64 e = gene_indptr[column] + lane; e < gene_indptr[column + 1]; e += 32) size[cell * n_sources + source[e]] += mine[place];
         __syncwarp();
@@ -179,21 +210,28 @@ extern "C" __global__ void walks(i64 n_items, const int* order, const double* am
     }
 }
 
-extern "C" __global__ void null_walks(i64 n_items, const double* amount, const int* places, const i64* size_indptr, i64 n_genes,
-                                      i64 n_orders, i64 n_sizes, double* score) {
+extern "C" __global__ void null_walks(i64 n_items, const double* amount, const int* zeros, const int* places, const i64* size_indptr,
+                                      i64 n_genes, i64 n_orders, i64 n_sizes, double* score) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items) return;
     const i64 u = item % n_sizes, o = item / n_sizes % n_orders, cell = item / n_sizes / n_orders;
     const i64 n = size_indptr[u + 1] - size_indptr[u];
     const int* mine = places + o * size_indptr[n_sizes] + size_indptr[u];
-    double size = 0, sum = 0, high = 0, low = 0;
-    for (i64 i = 0; i < n; ++i) size += amount[cell * n_genes + mine[i]];
+    const double* here = amount + cell * n_genes;
+    const int zeros_from = zeros[2 * cell], zeros_to = zeros[2 * cell + 1];
+    double size = 0, sum = 0, share = 0, high = 0, low = 0;
+    i64 up = 0, down = n;
+    while (up < n && mine[up] < zeros_from) size += here[mine[up++]];
+    while (down > up && mine[down - 1] >= zeros_to) --down;
+    for (i64 i = down; i < n; ++i) size += here[mine[i]];
     if (size > 0)
         for (i64 i = 0; i < n; ++i) {
+            if (i == up && up < down) i = down < n ? down : n - 1;
             const double missed = (double)(mine[i] - i) / (double)(n_genes - n);
-            low = fmin(low, sum / size - missed);
-            sum += amount[cell * n_genes + mine[i]];
-            high = fmax(high, sum / size - missed);
+            low = fmin(low, share - missed);
+            sum += here[mine[i]];
+            share = sum / size;
+            high = fmax(high, share - missed);
         }
     score[item] = high > -low ? high : low;
 }
@@ -204,14 +242,20 @@ extern "C" __global__ void signed_moments(i64 n_items, const double* score, cons
     if (item >= n_items) return;
     const i64 cell = item / n_sources, s = item % n_sources;
     const double seen = observed[item];
+    const double* mine = score + cell * n_orders * n_sizes + size_of[s];
+    i64 same = n_same[item], beyond = n_beyond[item];
+    double sum = total[item];
     for (i64 o = 0; o < n_orders; ++o) {
-        const double here = score[(cell * n_orders + o) * n_sizes + size_of[s]];
+        const double here = mine[o * n_sizes];
         if ((here >= 0) == (seen >= 0)) {
-            n_same[item] += 1;
-            n_beyond[item] += fabs(here) >= fabs(seen);
-            total[item] += here;
+            same += 1;
+            beyond += fabs(here) >= fabs(seen);
+            sum += here;
         }
     }
+    n_same[item] = same;
+    n_beyond[item] = beyond;
+    total[item] = sum;
 }
 
 // Neighbouring threads own neighbouring genes of one cell: rows are read side by side.
