@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsc_core import backend
-from rsc_core.dc._order import Order
+from rsc_core.dc._order import Order, room_to_sort
 from rsc_core.dc._p import adjusted, normal_p
 from rsc_core.dc._read import BLOCK_ROWS, read
 from rsc_core.kernels import places as kernels
@@ -78,7 +78,7 @@ def viper(
     for first, last, block in order.blocks():
         n_cells = last - first
         rank = xp.empty((n_cells, order.n_genes), dtype=np.int32)
-        kernels.mean_ranks(n_cells, *block, order.column, order.n_genes, rank)
+        kernels.mean_ranks(n_cells, *block, order.column, order.n_genes, *room_to_sort(block), rank)
         sums = xp.empty((2, n_cells, n_sources))
         for out, amount, table in zip(sums, (weight, unsigned), (signed, both), strict=True):
             kernels.place_sums(n_cells * n_sources, rank, indptr, target, amount, table, order.n_genes, n_sources, out)

@@ -2,6 +2,13 @@
 typedef long long i64;
 typedef unsigned long long u64;
 
+// Bytes of shared memory that the launch asked for.
+__device__ __forceinline__ unsigned int shared_bytes() {
+    unsigned int n;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(n));
+    return n;
+}
+
 __device__ __forceinline__ u64 mix64(u64 x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;

@@ -51,7 +51,7 @@ class _ContentLocator(caching._CacheLocator):
 caching.CacheImpl._locator_classes.insert(0, _ContentLocator)
 
 
-def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = False):
+def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = False, shared=None):
     """Pair a numba body with the CUDA kernel of the same name in the ``.cu`` file beside it.
 
     Parameters
@@ -65,6 +65,9 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = F
         CUDA threads that share one item (1, or 32 for a warp an item).
     together
         The blocks wait for each other; there are no more of them than the device holds at once (``backend.launch_together``).
+    shared
+        A function of the arguments after ``n_items``: bytes of shared memory for a CUDA block. Where a block cannot have as
+        many, it gets none, which the kernel sees by ``shared_bytes()``.
 
     Returns
     -------
@@ -85,18 +88,18 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = F
             if xp is np:
                 on_cpu(n_items, *args)
                 return
-            kernel = backend.kernel(source, body.__name__)
-            launched = backend.launch_together if together else _launched
-            launched(kernel, -(-n_items * per_item // threads), threads, (np.int64(n_items), *args))
+            kernel, n_blocks = backend.kernel(source, body.__name__), -(-n_items * per_item // threads)
+            arguments = (np.int64(n_items), *args)
+            if together:
+                backend.launch_together(kernel, n_blocks, threads, arguments)
+            else:
+                room = backend.room_in_block(kernel, shared(*args)) if shared else 0
+                kernel((n_blocks,), (threads,), arguments, shared_mem=room)
 
         launch.body = body
         return launch
 
     return pair
-
-
-def _launched(kernel, n_blocks: int, threads: int, args):
-    kernel((n_blocks,), (threads,), args)
 
 
 @functools.cache
