@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from rsc_core import backend
@@ -22,14 +20,13 @@ def transposed(x):
 def dots(vectors, other):
     """Products over rows: of vectors (vectors, rows, classes) with one (rows, classes), float64 (vectors, classes) of the host.
 
-    Parts of the sums come from the backend, and are added exactly and rounded once.
+    Parts of the sums come from the backend, and are added one after the other.
     """
     n_vectors, n_rows, n_classes = vectors.shape
     n_chunks = -(-n_rows // CHUNK)
     parts = backend.xp_of(other).empty((n_vectors, n_chunks, n_classes))
     kernels.class_dots(n_vectors * n_chunks, vectors, other, n_rows, n_classes, CHUNK, parts)
-    parts = backend.to_host(parts)
-    return np.array([[math.fsum(parts[v, :, c]) for c in range(n_classes)] for v in range(n_vectors)])
+    return np.cumsum(backend.to_host(parts), axis=1)[:, -1]  # a sum over an axis has no stated order
 
 
 class Multinomial:
