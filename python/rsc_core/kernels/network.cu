@@ -75,7 +75,8 @@ extern "C" __global__ void fill_rows(i64 n_items, const i64* indptr, const int* 
 __device__ __forceinline__ void moments_of_cell(i64 cell, const int* row, const int* at, const i64* source_indptr, const int* weight,
                                                 i64 width, i64 n_orders, i64 n_edges, i64 n_sources, int* above, int* below,
                                                 double* total, double* squares) {
-    const int lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32, n_groups = (int)((n_orders + width - 1) / width);
+    const int* mine = row + lane % width;  // a lane without a permutation follows another one
     for (i64 s = threadIdx.x / 32; s < n_sources; s += blockDim.x / 32) {
         const i64 start = source_indptr[s], end = source_indptr[s + 1];
         i64 observed = 0;
@@ -83,11 +84,11 @@ __device__ __forceinline__ void moments_of_cell(i64 cell, const int* row, const 
         for (int half = 16; half > 0; half /= 2) observed += __shfl_xor_sync(0xFFFFFFFFu, observed, half);
         int n_above = 0, n_below = 0;
         double sum = 0, sum_of_squares = 0;
-        for (i64 first = 0; first < n_orders; first += 32) {
-            const i64 o = min(first + lane, n_orders - 1);
-            const int4* places = (const int4*)(at + (1 + o / width) * n_edges + start);
+        int group = 1 + lane / (int)width;
+        for (i64 first = 0; first < n_orders; first += 32, group += 32 / (int)width) {
+            const i64 before = min(group, n_groups) * n_edges + start;
+            const int4* places = (const int4*)(at + before);
             const int4* weights = (const int4*)(weight + start);
-            const int* mine = row + o % width;
             i64 moved = -observed;
             if (start < end) {
                 int4 place = places[0], by = weights[0];

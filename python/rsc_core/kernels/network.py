@@ -73,8 +73,8 @@ def fill_rows(n_items, indptr, indices, values, home, bits, n_seen, length, rows
 
 # Of each cell and source: how many permuted sums are at least, at most the observed one; sum and sum of squares of the
 # differences. Permutation o moves the targets, whose places are in row 1 + o / width, on by o % width; row 0 has the observed
-# places. A source's targets are a multiple of 4 (of weight 0 where they were not). Whole numbers: exact in any order; the
-# moments are added by permutations 32 apart, and these 32 sums in pairs.
+# places; ``width`` divides 32. A source's targets are a multiple of 4 (of weight 0 where they were not). Whole numbers: exact
+# in any order; the moments are added by permutations 32 apart, and these 32 sums in pairs.
 @twin("int32 int32 int64 int32 int64 int64 int64 int64 int64 int32 int32 float64 float64", threads=512, per_item=512, shared=row_bytes)
 def permuted_moments(n_items, rows, at, source_indptr, weight, length, width, n_orders, n_edges, n_sources, above, below, total, squares):
     for cell in numba.prange(n_items):
