@@ -80,11 +80,13 @@ def other_pairs(pairs, seed: int):
     indptr, indices = (backend.to_host(part) for part in backend.csr_parts(pairs)[:2])
     n_rounds = max(1, round(REPULSIVE_FRACTION * indices.size / n_cells))
     partner = np.full((n_rounds, n_cells), -1, dtype=np.int32)
-    arcs = np.repeat(np.arange(n_cells, dtype=np.int64), np.diff(indptr)) * n_cells + indices
+    arcs = np.sort(np.repeat(np.arange(n_cells, dtype=np.int64), np.diff(indptr)) * n_cells + indices, kind="stable")
+    arcs = np.append(arcs, n_cells * n_cells)  # above all, so that every search ends at an arc
     for number in range(n_rounds):
         order = rng.permutation(seed, "mde", n_cells, number)
         one, two = order[: n_cells // 2], order[n_cells // 2 : n_cells // 2 * 2]
-        free = ~np.isin(one * n_cells + two, arcs)
+        wanted = one * n_cells + two
+        free = arcs[np.searchsorted(arcs, wanted)] != wanted
         partner[number, one[free]], partner[number, two[free]] = two[free], one[free]
     return xp.asarray(partner)
 
