@@ -8,7 +8,6 @@ import numpy as np
 
 from rsc_core import backend
 from rsc_core.kernels import layout as kernels
-from rsc_core.kernels import spectral
 
 FIELDS_A_CELL = 16  # finest fields, at least, for each cell
 MOST_LEVELS = 10  # 4^10 finest fields
@@ -52,19 +51,3 @@ class Pushes:
             kernels.field_centres(1, 0, self._middle, n_levels, self._upper, self._top, state, frame, centre)
         kernels.pushes(n_cells, y, self.mass, frame, n_levels, self.law, centre, self.unit, self.push, state)
         return self.push
-
-
-class Sums:
-    """Sums of rows over cells in a fixed order."""
-
-    def __init__(self, n_rows: int, n_cells: int, xp):
-        self.n_cells, self.n_chunks = n_cells, -(-n_cells // spectral.CHUNK)
-        self._ones, self._parts = xp.ones(n_cells), xp.empty((n_rows, self.n_chunks, spectral.LANES))
-        self._before, self.total = xp.zeros(n_rows), xp.empty(n_rows)
-
-    def __call__(self, rows):
-        """Totals float64 (rows,) of float64 (rows, cells), on their backend."""
-        n_rows = len(rows)
-        spectral.product_parts(n_rows * self.n_chunks * spectral.LANES, rows, self._ones, self.n_cells, self.n_chunks, self._parts)
-        spectral.add_parts(n_rows, self._parts, self.n_chunks, self._before, self.total)
-        return self.total

@@ -7,6 +7,7 @@ import numpy as np
 from rsc_core import backend, rng
 from rsc_core.kernels import spectral as kernels
 from rsc_core.tl._parts import connected_parts
+from rsc_core.tl._sums import chunks
 
 SMALL = 400  # cells; so few are decomposed densely on the host, which also finds every copy of an equal eigenvalue
 BREAKDOWN = 1e-13  # a Lanczos vector shorter than that is rounding noise
@@ -112,32 +113,27 @@ class _Basis:
         indptr, indices, weight = matrix
         xp = self.xp = backend.xp_of(weight)
         self.matrix, self.n_known, self.n_cells = matrix, len(known), len(indptr) - 1
-        self.n_chunks = -(-self.n_cells // kernels.CHUNK)
+        self.n_chunks, self.width = chunks(self.n_cells)
         self.rows = xp.zeros((self.n_known + n_rows + 1, self.n_cells))
         self.rows[: self.n_known] = xp.asarray(known)
         self.acts = xp.zeros((n_rows, self.n_known + n_rows + 1))
         self.square = xp.zeros(n_rows + 1)  # of the length of each new vector before it was normalised
-        self._parts = xp.empty((self.n_known + n_rows + 1, self.n_chunks, kernels.LANES))
-        self._factor = xp.empty(self.n_known + n_rows + 1)
+        self._parts = xp.empty((2, self.n_chunks * (self.n_known + n_rows + 1)))
+        self._image = xp.empty(self.n_cells)
 
     def append(self, x, place, record):
         """Put the part of x that is orthogonal to the rows before ``place`` there; ``record`` grows by its products with them."""
-        n = self.n_known + place
-        for _ in range(2):  # once leaves what rounding brought in
-            if n:
-                kernels.product_parts(n * self.n_chunks * kernels.LANES, self.rows, x, self.n_cells, self.n_chunks, self._parts)
-                kernels.add_parts(n, self._parts, self.n_chunks, record, self._factor)
-                kernels.subtract_rows(self.n_cells, self.rows, self._factor, n, self.n_cells, x)
-        kernels.product_parts(self.n_chunks * kernels.LANES, x[None], x, self.n_cells, self.n_chunks, self._parts)
-        self.square[place] = 0
-        kernels.add_parts(1, self._parts, self.n_chunks, self.square[place : place + 1], self._factor)
-        kernels.divide_by_root(self.n_cells, x, self.square[place : place + 1], self.rows[n])
+        n, (one, two) = self.n_known + place, self._parts
+        size = (self.n_cells, self.width)
+        kernels.dot_parts(self.n_chunks, self.rows, x, n, *size, one)
+        kernels.subtract_rows(self.n_chunks, self.rows, one, n, *size, False, record, x, two)
+        kernels.subtract_rows(self.n_chunks, self.rows, two, n, *size, True, record, x, one)  # once leaves what rounding brought in
+        kernels.divide_by_root(self.n_cells, x, one, self.n_chunks, self.square[place : place + 1], self.rows[n])
 
     def step(self, place):
         """The matrix times Lanczos vector ``place`` gives the next one."""
-        image = self.xp.empty(self.n_cells)
-        kernels.matrix_vector(self.n_cells, *self.matrix, self.rows[self.n_known + place], image)
-        self.append(image, place + 1, self.acts[place])
+        kernels.matrix_vector(self.n_cells, *self.matrix, self.rows[self.n_known + place], self._image)
+        self.append(self._image, place + 1, self.acts[place])
 
     def combined(self, factor):
         """Combinations of the Lanczos vectors: factor (n_out, n)."""
