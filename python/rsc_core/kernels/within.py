@@ -21,7 +21,6 @@ def row_quantiles(n_items, values, n_columns, place, out):
 @twin("float32 int64 int64 int64 int64 float32 int64 int32 int32", per_item=32)
 def within_limits(n_items, values, n_rows, n_columns, piece, first_column, limit, room, candidates, filled):
     """Adds the columns, from ``first_column`` on, whose value is at most the row's limit; an item is a row's piece of columns."""
-    n_pieces = -(-n_columns // piece)
     for row in numba.prange(n_rows):
         for column in range(n_columns):
             if values[row, column] <= limit[row]:

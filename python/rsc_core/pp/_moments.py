@@ -140,7 +140,7 @@ def totals(x, axis: int, expressed: bool = False) -> np.ndarray:
         return backend.to_host(rows_of(x, expressed))
     if not expressed:
         return column_sums(x)
-    xp, number = backend.xp_of(x), backend.xp_of(x).zeros((COPIES, x.shape[1]), dtype=np.int64)
+    number = backend.xp_of(x).zeros((COPIES, x.shape[1]), dtype=np.int64)
     for _, block in row_blocks(x):
         _count(block, number, positive=True)
     return backend.to_host(number).sum(axis=0)
