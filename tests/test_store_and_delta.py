@@ -56,7 +56,8 @@ def test_loaded_cells_are_those_of_the_store(tmp_path, backend_name, rows):
     write(tmp_path / "a.h5ad", matrix)
     store, wanted = CountsStore(tmp_path / "a.h5ad"), matrix if rows is None else matrix[rows]
     loaded = data.load(store, backend_name, rows)
-    assert loaded.X.dtype == np.float32 and loaded.X.indices.dtype == np.int32 and backend.xp_of(loaded.X) is backend.namespace(backend_name)
+    assert (loaded.X.dtype, loaded.X.indices.dtype) == (np.float32, np.int32)
+    assert backend.xp_of(loaded.X) is backend.namespace(backend_name)
     np.testing.assert_array_equal(backend.to_host(loaded.X).toarray(), wanted.toarray())
     assert list(loaded.obs_names) == list(store.obs.index if rows is None else store.obs.iloc[rows].index)
 

@@ -14,7 +14,6 @@ import numpy as np
 from rsc_core.kernels.moments import residual
 from rsc_core.kernels.twin import twin
 
-
 TILE = 6144  # sums in the shared memory of a CUDA block: 48 KiB
 STRIPE = 256  # columns of a dense matrix that one CUDA block takes
 

@@ -137,21 +137,21 @@ def totals(x, axis: int, expressed: bool = False) -> np.ndarray:
     float64, int64 where ``expressed``, of the host.
     """
     if axis == 1:
-        return _of_rows(x, expressed)
+        return backend.to_host(rows_of(x, expressed))
     if not expressed:
         return column_sums(x)
-    xp, number = backend.xp_of(x), backend.xp_of(x).zeros((COPIES, x.shape[1]), dtype=np.int64)
+    number = backend.xp_of(x).zeros((COPIES, x.shape[1]), dtype=np.int64)
     for _, block in row_blocks(x):
         _count(block, number, positive=True)
     return backend.to_host(number).sum(axis=0)
 
 
-def _of_rows(x, expressed: bool) -> np.ndarray:
-    """Sums of the rows, float64, or how many of their values are above 0, int64: of the host."""
-    found = []
+def rows_of(x, expressed: bool):
+    """Sums of the rows, float64, or how many of their values are above 0, int64: on the backend of x."""
+    xp, found = backend.xp_of(x), []
     for _, block in row_blocks(x):
         indptr, values = _rows(block)
-        out = backend.xp_of(values).empty(block.shape[0], dtype=np.int64 if expressed else np.float64)
+        out = xp.empty(block.shape[0], dtype=np.int64 if expressed else np.float64)
         (positive_sizes if expressed else row_sums)(out.size, indptr, values, out)
-        found.append(backend.to_host(out))
-    return np.concatenate(found)
+        found.append(out)
+    return found[0] if len(found) == 1 else xp.concatenate(found)

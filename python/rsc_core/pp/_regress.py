@@ -123,7 +123,8 @@ def without_columns(x, regressors):
             kernels.left_sparse(block.shape[0], *left)
         else:
             values = xp.ascontiguousarray(block, dtype=np.float32)
-            kernels.left_dense(-(-len(block) // STRIP_ROWS), len(block), values, here, design.shape[1], coefficients, n_genes, STRIP_ROWS, out)
+            left = (len(block), values, here, design.shape[1], coefficients, n_genes, STRIP_ROWS, out)
+            kernels.left_dense(-(-len(block) // STRIP_ROWS), *left)
         return out
 
     return changed(x, change)
