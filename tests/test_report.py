@@ -17,6 +17,7 @@ from rsc_core.io.delta import Delta, write_delta
 from rsc_core.report import cells, figures, samples, static
 from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
+from rsc_core.report.sections import run as run_sections
 from rsc_core.stages._tissue import LIGREC_COLUMNS, between_clusters
 from rsc_core.stages.report import run as write_report
 
@@ -255,6 +256,13 @@ def test_figures_of_the_tables_of_a_section():
     for found in (figure, lines, dots, edges, curves, middle):
         go.Figure(found)
     assert tissue.statistic("s", "ligrec", "s.ligrec", pairs.assign(p_value=np.nan))[0].figure is None
+
+
+def test_wall_time_with_waits():
+    """Tasks of 2 s that begin at 1, 2 and 9: 10 s in all, 5 of them with a task at work; the fourth says not when it began."""
+    runs = [{"started": start, "process_seconds": 2.0} for start in (9.0, 1.0, 2.0)]
+    assert run_sections.wall_time([*runs, RUN]) == (10.0, 5.0)
+    assert run_sections.wall_time([RUN]) == (0.0, 0.0)
 
 
 def test_statistics_follow_the_order_of_the_samples(result):

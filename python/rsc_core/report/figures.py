@@ -122,7 +122,7 @@ def bars(table: pd.DataFrame, looks: list[dict], titles: tuple[str, str], horizo
     category = {"type": "category", "title": {"text": titles[0]}}
     stack = {"barmode": "stack", "legend": {"traceorder": "normal"}}
     if horizontal:
-        height = max(260, 110 + 22 * len(table))
+        height = max(260, 110 + 22 * len(table), min(700, 80 + 20 * table.shape[1]))  # the legend needs as much
         return figure(data, titles[1], {"type": "category", "autorange": "reversed"}, height=height, **stack)
     return figure(data, category, titles[1], height=380, **stack)
 

@@ -38,8 +38,7 @@
     const category = layout.xaxis && layout.xaxis.type === "category";
     const names = new Set(category ? data.flatMap((trace) => (trace.orientation === "h" ? [] : Array.from(trace.x || []))) : []);
     const circles = data.map((trace) => (trace.mode === "markers+text" ? trace.x.length : 0));
-    const each = data.some((trace) => trace.type === "heatmap") ? 13 : 18;
-    return 150 + each * names.size + 34 * Math.max(0, ...circles);
+    return 150 + 13 * names.size + 34 * Math.max(0, ...circles);
   }
 
   // In a narrow box the legend lies above the figure and the colours are a thin bar (a lying one would put axis titles on the labels).
