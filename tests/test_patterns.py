@@ -162,3 +162,24 @@ def test_a_missing_coordinate_names_the_cell():
     for call in (gr.co_occurrence, gr.ripley):
         with pytest.raises(InvalidInput, match=r"row 3 \(c3\)"):
             call(adata, "cluster")
+
+
+def test_ripley_equals_pointpats(to_xp):
+    import pointpats
+    from scipy.spatial import ConvexHull, cKDTree
+
+    adata = on_lattice(to_xp)
+    points, mine = adata.obsm["spatial"], (adata.obs["cluster"] == "a").to_numpy()
+    options = {"n_neigh": 1, "n_simulations": 3, "n_observations": 400, "copy": True}
+    ours = {mode: gr.ripley(adata, "cluster", mode=mode, **options) for mode in "FGL"}
+    stat = {mode: found[f"{mode}_stat"].query("cluster == 'a'")["stats"].to_numpy() for mode, found in ours.items()}
+    bins, hull = ours["L"]["bins"], ConvexHull(points)
+    # K = area / n^2 x ordered pairs: here n counts all cells and the area is the hull's, there n is the cluster's, its area a box.
+    _, k = pointpats.k(points[mine], support=bins)
+    scale = mine.sum() ** 2 / np.ptp(points[mine], axis=0).prod() * hull.volume / len(points) ** 2
+    np.testing.assert_allclose(np.pi * stat["L"] ** 2, k * scale, rtol=1e-10)
+    tree, strewn = cKDTree(points[mine]), random_points(points[hull.vertices], 400, 0, 0)
+    _, f = pointpats.f(strewn, support=bins, distances=tree.query(strewn)[0])
+    _, g = pointpats.g(points[~mine], support=bins, distances=tree.query(points[~mine])[0])
+    np.testing.assert_allclose(stat["F"], f, rtol=1e-12)
+    np.testing.assert_allclose(stat["G"], g, rtol=1e-12)

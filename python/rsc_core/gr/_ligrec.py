@@ -18,7 +18,7 @@ from rsc_core.stats import benjamini_hochberg
 ENDS = (("source", "target"), ("ligand", "receptor"))
 POLICIES = ("min", "all")
 AXES = {"clusters": 0, "interactions": 1}
-ORDERS = 128  # permutations that are held at once
+ORDERS = kernels.ORDERS  # permutations that are held at once
 SUM_BITS = 61  # of the integers that hold sums over cells
 
 
@@ -254,15 +254,15 @@ class Expression:
         kernels.gene_entries(n_cells, indptr, indices, values, column, 1 / self.unit, cursor, self.cell_of, self.amount)
         self.codes, self.n_groups, self.size = codes, n_groups, np.bincount(codes, minlength=n_groups)
         labels = xp.asarray(codes).reshape(-1, 1)
-        sums = backend.to_host(self._group_sums(self.amount, labels))[:, :, 0]
-        above = backend.to_host(self._group_sums((self.amount > 0).astype(np.int64), labels))[:, :, 0]
+        sums = backend.to_host(self._group_sums(self.amount, labels))[0]
+        above = backend.to_host(self._group_sums((self.amount > 0).astype(np.int64), labels))[0]
         self.mean, self.share = sums / self.size * self.unit, above / self.size
         self.overall = sums.sum(axis=1) / max(n_cells, 1) * self.unit
 
     def _group_sums(self, amount, labels):
         n_genes, n_orders = len(self.starts) - 1, labels.shape[1]
-        out = backend.xp_of(amount).zeros((n_genes, self.n_groups, n_orders), dtype=np.int64)
-        kernels.group_sums(n_genes * n_orders, self.starts, self.cell_of, amount, labels, self.n_groups, n_orders, out)
+        out = backend.xp_of(amount).zeros((n_orders, n_genes, self.n_groups), dtype=np.int64)
+        kernels.group_sums(n_genes * kernels.SLICES, self.starts, self.cell_of, amount, labels, self.n_groups, n_orders, out)
         return out
 
     def test(self, source, target, pairs, threshold, n_perms, seed):
@@ -297,8 +297,8 @@ class Expression:
         observed = xp.asarray(self.mean / self.unit)
         for start in range(0, n_perms, ORDERS):
             labels = codes[orders(seed, "ligrec", n_cells, start, min(ORDERS, n_perms - start), xp)]
-            mean = self._group_sums(self.amount, xp.ascontiguousarray(labels.T)) / size[None, :, None]
-            kernels.exceeding(count.size, *ends, tested, observed, mean, len(first), self.n_groups, len(labels), count)
+            mean = self._group_sums(self.amount, xp.ascontiguousarray(labels.T)) / size
+            kernels.exceeding(count.size, *ends, tested, observed, mean, len(first), len(observed), self.n_groups, len(labels), count)
         return backend.to_host(count)
 
 

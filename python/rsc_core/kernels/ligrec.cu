@@ -1,6 +1,8 @@
-// Sums are integers: atomics give the same in any order. Neighbouring threads of group_sums own neighbouring permutations
-// of one gene, so that they share its entries and read one line of labels.
+// Sums are integers: atomics give the same in any order.
 #include "device.cuh"
+#define ORDERS 128
+#define SLICES 4
+#define GROUPS 32
 
 extern "C" __global__ void gene_sizes(i64 n_items, const i64* indptr, const int* indices, const float* values, const int* column, i64* size,
                                       int* largest) {
@@ -10,7 +12,8 @@ extern "C" __global__ void gene_sizes(i64 n_items, const i64* indptr, const int*
         const int gene = column[indices[k]];
         if (gene >= 0 && values[k] != 0) {
             atomicAdd((u64*)(size + gene), 1ULL);
-            atomicMax(largest + gene, __float_as_int(fabsf(values[k])));
+            const int bits = __float_as_int(fabsf(values[k]));
+            if (bits > largest[gene]) atomicMax(largest + gene, bits);
         }
     }
 }
@@ -30,25 +33,44 @@ extern "C" __global__ void gene_entries(i64 n_items, const i64* indptr, const in
     }
 }
 
+// A block takes a slice of a gene's entries, a thread one permutation, whose sums it keeps in its own column of shared memory:
+// no two threads write to one place, and no two lanes to one bank. Groups that have no room there are taken after the others.
 extern "C" __global__ void group_sums(i64 n_items, const i64* starts, const int* cell_of, const i64* amount, const short* label,
                                       i64 n_groups, i64 n_orders, i64* out) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    __shared__ i64 sums[GROUPS * ORDERS];
+    const i64 item = blockIdx.x, n_genes = n_items / SLICES, gene = item / SLICES, slice = item % SLICES;
     if (item >= n_items) return;
-    const i64 gene = item / n_orders, order = item % n_orders;
-    i64* sums = out + gene * n_groups * n_orders + order;
-    for (i64 entry = starts[gene]; entry < starts[gene + 1]; ++entry)
-        sums[label[cell_of[entry] * n_orders + order] * n_orders] += amount[entry];
+    const i64 size = starts[gene + 1] - starts[gene];
+    const i64 start = starts[gene] + size * slice / SLICES, stop = starts[gene] + size * (slice + 1) / SLICES;
+    const int order = threadIdx.x;
+    for (i64 base = 0; base < n_groups; base += GROUPS) {
+        const int width = (int)min((i64)GROUPS, n_groups - base);
+        for (int group = 0; group < width; ++group) sums[group * ORDERS + order] = 0;
+        if (order < n_orders) {
+#pragma unroll 4
+            for (i64 entry = start; entry < stop; ++entry) {
+                const int group = label[cell_of[entry] * n_orders + order] - (int)base;
+                if (group >= 0 && group < width) sums[group * ORDERS + order] += amount[entry];
+            }
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < width * n_orders; i += ORDERS) {
+            const i64 which = i / width, group = i % width, value = sums[group * ORDERS + which];
+            if (value) atomicAdd((u64*)(out + (which * n_genes + gene) * n_groups + base + group), (u64)value);
+        }
+        __syncthreads();
+    }
 }
 
 extern "C" __global__ void exceeding(i64 n_items, const int* source, const int* target, const int* first, const int* second,
-                                     const unsigned char* tested, const double* observed, const double* mean, i64 n_pairs, i64 n_groups,
-                                     i64 n_orders, i64* count) {
+                                     const unsigned char* tested, const double* observed, const double* mean, i64 n_pairs, i64 n_genes,
+                                     i64 n_groups, i64 n_orders, i64* count) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items || !tested[item]) return;
-    const i64 interaction = item / n_pairs, pair = item % n_pairs;
+    const i64 interaction = item / n_pairs, pair = item % n_pairs, step = n_genes * n_groups;
     const i64 here = source[interaction] * n_groups + first[pair], there = target[interaction] * n_groups + second[pair];
     const double level = observed[here] + observed[there];
     i64 above = 0;
-    for (i64 order = 0; order < n_orders; ++order) above += mean[here * n_orders + order] + mean[there * n_orders + order] > level;
+    for (i64 order = 0; order < n_orders; ++order) above += mean[order * step + here] + mean[order * step + there] > level;
     count[item] += above;
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from rsc_core.kernels.twin import twin
 
+ORDERS, SLICES = 128, 4  # permutations that a block of CUDA takes together, and blocks that share a gene
 PARTS = 8  # of the genes, on the CPU: each reads all values and keeps those of its own genes
 
 
@@ -36,22 +37,31 @@ def gene_entries(n_items, indptr, indices, values, column, scale, cursor, cell_o
                     amount[to] = np.int64(np.rint(values[k] * scale))
 
 
-@twin("int64 int32 int64 int16 int64 int64 int64")
+@twin("int64 int32 int64 int16 int64 int64 int64", threads=ORDERS, per_item=ORDERS)
 def group_sums(n_items, starts, cell_of, amount, label, n_groups, n_orders, out):
-    for gene in numba.prange(n_items // n_orders):
+    """Sum of a gene's amounts in each group, for at most ORDERS orders of the labels (cells, orders); (orders, genes, groups).
+
+    SLICES items share a gene's entries and add to what is there.
+    """
+    for gene in numba.prange(n_items // SLICES):
+        sums = np.zeros((n_groups, n_orders), dtype=np.int64)
         for entry in range(starts[gene], starts[gene + 1]):
+            here, value = label[cell_of[entry]], amount[entry]
             for order in range(n_orders):
-                out[gene, label[cell_of[entry], order], order] += amount[entry]
+                sums[here[order], order] += value
+        for order in range(n_orders):
+            for group in range(n_groups):
+                out[order, gene, group] += sums[group, order]
 
 
-@twin("int32 int32 int32 int32 uint8 float64 float64 int64 int64 int64 int64")
-def exceeding(n_items, source, target, first, second, tested, observed, mean, n_pairs, n_groups, n_orders, count):
-    for item in numba.prange(n_items):
-        interaction, pair = item // n_pairs, item % n_pairs
-        if tested[interaction, pair]:
-            ligand, receptor, here, there = source[interaction], target[interaction], first[pair], second[pair]
-            level = observed[ligand, here] + observed[receptor, there]
-            above = 0
-            for order in range(n_orders):
-                above += (mean[ligand, here, order] + mean[receptor, there, order]) > level
-            count[interaction, pair] += above
+@twin("int32 int32 int32 int32 uint8 float64 float64 int64 int64 int64 int64 int64")
+def exceeding(n_items, source, target, first, second, tested, observed, mean, n_pairs, n_genes, n_groups, n_orders, count):
+    """Orders whose sum of the two means (orders, genes, groups) is above the observed one, for tested interactions and pairs of groups."""
+    for interaction in numba.prange(n_items // n_pairs):
+        ligand, receptor = source[interaction], target[interaction]
+        for order in range(n_orders):
+            here, there = mean[order, ligand], mean[order, receptor]
+            for pair in range(n_pairs):
+                if tested[interaction, pair]:
+                    level = observed[ligand, first[pair]] + observed[receptor, second[pair]]
+                    count[interaction, pair] += (here[first[pair]] + there[second[pair]]) > level

@@ -1,20 +1,43 @@
 """Loops over the edges of a graph of labelled cells; ``nhood.cu`` holds the same for CUDA. All results are whole numbers."""
 
 import numba
+import numpy as np
 
 from rsc_core.kernels.twin import twin
 
+TOGETHER = 8  # orders of the labels that a thread of the CPU takes together
 THREADS = 256  # of the block that counts the edges of one order of the labels
+
+
+@numba.njit
+def count_pairs(indptr, indices, label, n_groups, count):
+    """Edges by the two labels of (cells, TOGETHER), in ``count`` (TOGETHER, groups x groups).
+
+    Counters of different orders do not wait for each other.
+    """
+    row = np.empty(TOGETHER, dtype=np.uint32)
+    for i in range(len(label)):
+        for o in range(TOGETHER):
+            row[o] = label[i, o] * n_groups
+        for k in range(indptr[i], indptr[i + 1]):
+            there = label[indices[k]]
+            for o in range(TOGETHER):
+                count[o, row[o] + there[o]] += 1
 
 
 @twin("int64 int32 int16 int64 int64 int64", threads=THREADS, per_item=THREADS)
 def pair_counts(n_items, indptr, indices, label, n_cells, n_groups, out):
     """Edges from each group to each other, for each order of the labels (orders, cells)."""
-    for order in numba.prange(n_items):
-        for i in range(n_cells):
-            row = out[order, label[order, i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                row[label[order, indices[k]]] += 1
+    for part in numba.prange((n_items + TOGETHER - 1) // TOGETHER):
+        first, width = part * TOGETHER, min(TOGETHER, n_items - part * TOGETHER)
+        mine, count = np.zeros((n_cells, TOGETHER), dtype=np.uint16), np.zeros((TOGETHER, n_groups * n_groups), dtype=np.int64)
+        for o in range(width):
+            for i in range(n_cells):
+                mine[i, o] = label[first + o, i]
+        count_pairs(indptr, indices, mine, n_groups, count)
+        for o in range(width):
+            for p in range(n_groups * n_groups):
+                out[first + o, p // n_groups, p % n_groups] += count[o, p]
 
 
 @twin("int64 int32 int32 int64 int32 uint8")

@@ -47,6 +47,7 @@ def nearest_in_fields(
     """
     for item in numba.prange(n_items):
         qx, qy, filled, ring, farther = query[item, 0], query[item, 1], 0, 0, True
+        index, square = nearest[item], distance[item]
         column = min(max(np.int64(np.floor((qx - left) / width)), 0), n_columns - 1)
         row = min(max(np.int64(np.floor((qy - low) / width)), 0), n_rows - 1)
         while farther:
@@ -64,7 +65,7 @@ def nearest_in_fields(
                             for k in range(n_dims):
                                 gap = query[item, k] - x[other, k]
                                 d += gap * gap
-                            filled = keep_nearest(other, d, filled, nearest[item], distance[item])
+                            filled = keep_nearest(other, d, filled, index, square)
                     c += 1 if whole or ring == 0 else 2 * ring
             reach, farther = np.inf, False
             if column - ring > 0:
@@ -76,6 +77,6 @@ def nearest_in_fields(
             if row + ring < n_rows - 1:
                 reach, farther = min(reach, low + (row + ring + 1) * width - qy), True
             reach -= SLACK * width
-            if filled == n_nearest and reach > 0.0 and distance[item, n_nearest - 1] < reach * reach:
+            if filled == n_nearest and reach > 0.0 and square[n_nearest - 1] < reach * reach:
                 farther = False
             ring += 1
