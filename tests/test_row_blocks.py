@@ -11,7 +11,8 @@ from rsc_core import backend, pp
 from rsc_core.data import CunnData
 from rsc_core.io.store import CountsStore
 from rsc_core.pp._blocks import STRIP, cut, of_store, stacked
-from rsc_core.pp._moments import PANEL
+from rsc_core.pp._moments import PANEL, gene_mean_variance, totals
+from rsc_core.pp._regress import without_columns
 
 N_CELLS, N_GENES = 2 * STRIP + 700, 60
 
@@ -192,3 +193,28 @@ def test_dense_blocks_of_a_sparse_matrix(to_xp):
     full = x.toarray().astype(np.float64)
     np.testing.assert_allclose(total, full.sum(axis=0), rtol=1e-12)
     np.testing.assert_allclose(gram, full.T @ full, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, lambda m: m.toarray()], ids=["csr", "csc", "dense"])
+def test_sums_of_genes_have_the_same_bits_on_both_backends(to_xp, layout):
+    """More genes than a tile of the device's shared memory holds, more cells than a panel."""
+    x = sp.random(2 * PANEL + 33, 13_000, 0.02, format="csr", random_state=3, data_rvs=lambda n: np.arange(n) % 50 / 8 - 1)
+    x = sp.hstack([np.full((x.shape[0], 1), 0.1), x]).tocsr().astype(np.float32)  # a gene without zeros, constant
+    exact, moved = x.toarray().astype(np.float64), to_xp(layout(x))
+    mean, variance = gene_mean_variance(moved)
+    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(variance, exact.var(axis=0, ddof=1), rtol=1e-10, atol=1e-12)
+    assert (mean[0], variance[0]) == (np.float64(np.float32(0.1)), 0)
+    assert [part.tobytes() for part in (mean, variance)] == [part.tobytes() for part in gene_mean_variance(layout(x))]
+    assert totals(moved, 0).tobytes() == totals(layout(x), 0).tobytes()
+    np.testing.assert_array_equal(totals(moved, 0, expressed=True), (exact > 0).sum(axis=0))
+    np.testing.assert_array_equal(totals(moved, 1, expressed=True), (exact > 0).sum(axis=1))
+    if layout is sp.csc_matrix:
+        return
+    regressors = np.random.default_rng(0).normal(size=(2, x.shape[0]))
+    left = backend.to_host(without_columns(moved, regressors))
+    design = np.c_[np.ones(x.shape[0]), regressors.T]
+    some = exact[:, ::100]
+    wanted = some - design @ np.linalg.lstsq(design, some, rcond=None)[0]
+    np.testing.assert_allclose(left[:, ::100], wanted, rtol=1e-5, atol=1e-6)
+    assert left.tobytes() == without_columns(layout(x), regressors).tobytes()
