@@ -2,7 +2,7 @@
 NEXTFLOW := tools/nextflow
 export PYTHON
 
-.PHONY: setup demo docs lint test test_slow clean
+.PHONY: setup demo docs links lint test test_slow clean
 
 setup: .venv/complete
 
@@ -19,6 +19,10 @@ demo: setup
 docs: setup
 	.venv/bin/sphinx-build -W --keep-going -q docs docs/_build/html
 	@printf 'docs/_build/html/index.html\n'
+
+# Links to other sites: needs the network, and is no part of the tests.
+links: setup
+	.venv/bin/sphinx-build -b linkcheck -D nb_execution_mode=off -q docs docs/_build/links
 
 lint: setup
 	.venv/bin/ruff check .

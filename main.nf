@@ -14,10 +14,12 @@ include { SPATIAL } from './modules/spatial'
 include { CONCORDANCE } from './modules/concordance'
 include { ASSEMBLE } from './modules/assemble'
 include { REPORT } from './modules/report'
+include { SPATIALDATA } from './modules/spatialdata'
 
 // What only says where and how to run: it changes no result, and the report does not show it.
 def placeParameters() {
-    return ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'container_rapids', 'help'] + Parameters.namesOf('facility', schemaFile())
+    def place = ['outdir', 'cache_dir', 'publish_dir_mode', 'container_cpu', 'container_gpu', 'container_rapids', 'container_spatialdata']
+    return place + ['spatialdata', 'help', 'validate_only'] + Parameters.namesOf('facility', schemaFile())
 }
 
 def schemaFile() {
@@ -33,10 +35,18 @@ def lackingOfProfiles(Map settings) {
     }
 }
 
+// The images have no package spatialdata, but for one that is made with it.
+def lackingImage(Map settings) {
+    def inImages = workflow.containerEngine || workflow.profile.tokenize(',').any { name -> name in ['awsbatch', 'google', 'azure', 'k8s'] }
+    return settings.spatialdata && inImages && !settings.container_spatialdata
+        ? ["--container_spatialdata: missing, in an image --spatialdata needs one with the package spatialdata. See containers/README.md."]
+        : []
+}
+
 // Checks parameters and samplesheet; ends the run with one message that lists all that is wrong.
 def checkedSheet(Parameters parameters) {
     def settings = parameters.values
-    def problems = parameters.problems + lackingOfProfiles(settings)
+    def problems = parameters.problems + lackingOfProfiles(settings) + lackingImage(settings)
     if (problems) {
         error("The parameters are not right:\n  ${problems.join('\n  ')}\nNothing was run.")
     }
@@ -66,6 +76,27 @@ def isIntegrated(Map settings, Samplesheet sheet) {
     return !(settings.integration in ['none', 'bbknn']) && !sheet.isConstant(settings.batch_key.toString())
 }
 
+// Samples that SPATIAL takes: those of tissue, or all with --dissociated_ligrec.
+def spatialSamples(Map settings, Samplesheet sheet) {
+    return sheet.rows.findAll { row -> row.spatial || settings.dissociated_ligrec }.collect { row -> [id: row.sample, spatial: row.spatial] }
+}
+
+// The text of --validate_only: each stage that would run with its samples or networks, and parameters other than the defaults.
+def plan(Map settings, Samplesheet sheet, List networks) {
+    def samples = sheet.rows.collect { row -> row.sample }
+    def all = ['all samples']
+    def stages = [INGEST: samples, QC: samples, MERGE: all, PREPROCESS: all, INTEGRATE: isIntegrated(settings, sheet) ? all : []] +
+        [NEIGHBORS: all, EMBED: all, CLUSTER: all, MARKERS: all, ACTIVITY: networks.collect { meta, _file, _methods -> meta.name ?: 'all samples' }] +
+        [SPATIAL: spatialSamples(settings, sheet).collect { meta -> meta.id }, CONCORDANCE: settings.concordance ? all : []] +
+        [ASSEMBLE: all, REPORT: all, SPATIALDATA: settings.spatialdata ? all : []]
+    def defaults = Parameters.properties(schemaFile()).collectEntries { name, property -> [name, property.default] }
+    def changed = settings.findAll { name, value -> value != null && value.toString() != defaults[name].toString() && !(name in ['outdir', 'cache_dir', 'validate_only']) }
+    return (["Parameters and samplesheet are right. Nothing was run; without --validate_only these tasks would run, backend ${settings.backend}:"] +
+        stages.findAll { _stage, tags -> tags }.collect { stage, tags -> "  ${stage.padRight(12)} ${tags.join(', ')}" } +
+        ['Parameters other than the defaults:'] + changed.collect { name, value -> "  --${name} ${value}" } +
+        ["Results would be written to ${settings.outdir}."]).join('\n')
+}
+
 // The files of rsc_core that a stage uses.
 def library(String stage) {
     return Library.of(projectDir, workflow.workDir, stage)
@@ -80,7 +111,7 @@ def provenance(Map settings, String parameters) {
 
 // Where the results are, or how to go on.
 def farewell() {
-    if (params.help) {
+    if (params.help || params.validate_only) {
         return
     }
     if (workflow.success) {
@@ -169,7 +200,7 @@ workflow RSC_FLOW {
         activity_record = channel.empty()
     }
 
-    def spatial_samples = sheet.rows.findAll { row -> row.spatial || settings.dissociated_ligrec }.collect { row -> [id: row.sample, spatial: row.spatial] }
+    def spatial_samples = spatialSamples(settings, sheet)
     if (spatial_samples) {
         def names = ['coord_type', 'n_neighs', 'spatial_stats', 'n_perms', 'cluster_key', 'spatial_x', 'spatial_y', 'complex_policy', 'corr_axis']
         def interactions = file(settings.interactions ?: "${projectDir}/assets/ligand_receptor_consensus.csv")
@@ -216,11 +247,15 @@ workflow RSC_FLOW {
         )
         .toSortedList { run_record -> run_record.name }
 
-    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content']), library('assemble'))
+    ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content', 'output_format']), library('assemble'))
 
     tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
     run_records = task_records.combine(ASSEMBLE.out.run_record).map { found -> found.sort { run_record -> run_record.name } }
     REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title', 'figure_formats']), library('report'))
+
+    if (settings.spatialdata) {
+        SPATIALDATA(ASSEMBLE.out.adata, library('spatialdata_zarr'))
+    }
 
     channel.topic('versions')
         .map { versions -> versions.text }
@@ -239,9 +274,14 @@ workflow {
         def sheet = checkedSheet(parameters)
         def settings = parameters.values
         def networks = networksOf(settings)
-        file("${settings.outdir}/pipeline_info").mkdirs()
-        file("${settings.outdir}/pipeline_info/params.json").text = parameters.json()
-        RSC_FLOW(settings, sheet, networks, parameters.jsonWithout(placeParameters()))
+        if (settings.validate_only) {
+            log.info(plan(settings, sheet, networks))
+        }
+        else {
+            file("${settings.outdir}/pipeline_info").mkdirs()
+            file("${settings.outdir}/pipeline_info/params.json").text = parameters.json()
+            RSC_FLOW(settings, sheet, networks, parameters.jsonWithout(placeParameters()))
+        }
     }
 
     workflow.onComplete {

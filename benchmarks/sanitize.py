@@ -1,26 +1,33 @@
 #!/usr/bin/env python3
-"""Run the tests of the CUDA kernels under compute-sanitizer, several at a time, and write what it found as JSON.
+"""Run the CUDA kernels under compute-sanitizer, the quickest tests of each, several at a time; what was found as JSON.
 
-usage: python benchmarks/sanitize.py --output sanitizer.json [--tool memcheck --tool racecheck] [tests/test_x.py ...]
+usage: python benchmarks/sanitize.py --output benchmarks/results/sanitizer_h100.json [--tool memcheck --tool racecheck]
 
-Only own kernels are checked (CuPy's and RAPIDS' would take hours); a broken kernel checked with the same options shows
-that the tool sees them. CuPy's memory pool is off, so that the end of every array is known to the tool.
+First the GPU tests run plainly, to learn which test launches which kernel and how long it takes; then each kernel's
+quickest tests run under the tools. Only own kernels are checked (CuPy's and RAPIDS' would take hours); a broken kernel
+checked with the same options shows that the tool sees them. CuPy's memory pool is off, so that the end of every array is
+known to the tool. The output keeps each kernel with the digest of its source: what was checked before and has not changed
+since is not checked again.
 """
 
+import collections
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
 
 import click
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_OURS = "not (real or libraries or harmonypy or umap_learn or stage or pancreas)"  # minutes in the references
+FOUND = re.compile(r"^========= (?:Error:|Invalid|Uninitialized|Race|Potential|Program hit|ERROR: )", re.MULTILINE)
 CONTROL = """
 import cupy
 cupy.cuda.set_allocator(None)
@@ -31,119 +38,178 @@ cupy.cuda.runtime.deviceSynchronize()
 """
 
 
-def kernel_names():
-    """Every own kernel, from the sources."""
-    sources = sorted((ROOT / "python/rsc_core/kernels").glob("*.cu"))
-    return sorted(
-        {
-            name
-            for source in sources
-            for name in re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', source.read_text())
-        }
-    )
+def kernel_digests() -> dict:
+    """Every own kernel, and the digest of the source that it is compiled from."""
+    sys.path.insert(0, str(ROOT / "python"))
+    from rsc_core import backend
+
+    found = {}
+    for source in sorted((ROOT / "python/rsc_core/kernels").glob("*.cu")):
+        digest = hashlib.sha256(backend.cuda_source(source).encode()).hexdigest()[:16]
+        names = re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', source.read_text())
+        found |= dict.fromkeys(names, digest)
+    return found
 
 
-def checked(tool, command, names, seconds):
-    """Run a command under one tool of the sanitizer; its output and number of errors (None: no summary came)."""
+def run_tests(tests, launches, prefix=(), seconds=600, extra=()):
+    """pytest with this file as a plugin, its output as text; what was launched goes to the file ``launches``."""
+    environment = os.environ | {
+        "KERNEL_LOG": str(launches),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]),
+        "RSC_CORE_TEST_PLAIN_ALLOCATOR": "1" if prefix else "",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "sanitize", "-m", "gpu", *extra, *tests]
+    with tempfile.TemporaryFile("w+") as log:
+        limited = ["timeout", str(seconds), *prefix, *command]
+        subprocess.run(limited, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, check=False)
+        log.seek(0)
+        return log.read()
+
+
+def tool_command(tool, names):
+    """The sanitizer with one tool, for these kernels alone."""
     filters = [part for name in names for part in ("--kernel-name", f"kernel_name={name}")]
     options = ["--racecheck-report", "all"] if tool == "racecheck" else []
-    full = ["timeout", str(seconds), "compute-sanitizer", "--tool", tool, "--print-limit", "20", *options, *filters, *command]
-    with tempfile.TemporaryFile("w+") as log:
-        subprocess.run(
-            full, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ | {"RSC_CORE_TEST_PLAIN_ALLOCATOR": "1"}, check=False
-        )
-        log.seek(0)
-        text = log.read()
-    summary = re.search(r"(?:ERROR SUMMARY|RACECHECK SUMMARY): (\d+)", text)
-    return text, int(summary[1]) if summary else None
+    return ["compute-sanitizer", "--tool", tool, "--print-limit", "20", *options, *filters]
 
 
-def run_file(tool, test, names, seconds):
-    """One test file under one tool: what passed, the errors, the kernels that ran."""
+def control_found(tool, name):
+    """Whether the tool sees the error of a broken kernel."""
+    command = [*tool_command(tool, [name]), sys.executable, "-c", CONTROL.replace("NAME", name)]
+    text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+    return bool(FOUND.search(text))
+
+
+def read_launches(path):
+    """Rows (test, seconds, kernel) of the plugin's file."""
+    rows = (line.split("\t") for line in Path(path).read_text().splitlines())
+    return [(test, float(seconds), kernel) for test, seconds, kernel in rows]
+
+
+def chosen_tests(rows, kernels, per_kernel):
+    """The quickest tests that launch each kernel ``per_kernel`` times together, where there are so many; test -> seconds."""
+    by_kernel = collections.defaultdict(list)
+    for test, seconds, kernel in rows:
+        by_kernel[kernel].append((seconds, test))
+    chosen = {}
+    for kernel in sorted(kernels, key=lambda k: len(by_kernel[k])):  # those that few tests launch first
+        missing = per_kernel - sum(test in chosen for _, test in by_kernel[kernel])
+        fresh = sorted(pair for pair in by_kernel[kernel] if pair[1] not in chosen)
+        chosen |= {test: seconds for seconds, test in fresh[: max(0, missing)]}
+    return chosen
+
+
+def in_groups(chosen, count):
+    """Tests in groups of about the same number of seconds."""
+    groups = [[] for _ in range(count)]
+    totals = [0.0] * count
+    for test, seconds in sorted(chosen.items(), key=lambda pair: -pair[1]):
+        least = totals.index(min(totals))
+        groups[least].append(test)
+        totals[least] += seconds + 0.5
+    return [group for group in groups if group]
+
+
+def check(tool, tests, names, deadline):
+    """Tests under a tool: the kernels that ran, the number of findings, the end of the output where there are any."""
     with tempfile.NamedTemporaryFile("r") as log:
-        os.environ.setdefault("PYTHONPATH", "")
-        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "gpu", "-k", NOT_OURS]
-        command = [
-            "env",
-            f"PYTHONPATH={Path(__file__).parent}:{os.environ['PYTHONPATH']}",
-            f"KERNEL_LOG={log.name}",
-            *pytest,
-            "-p",
-            "sanitize",
-            test,
-        ]
-        text, errors = checked(tool, command, names, seconds)
-        ran = log.read().split()
-    result = re.search(r"(\d+) passed", text)
-    return {
-        "tool": tool,
-        "test": test,
-        "errors": errors,
-        "passed": int(result[1]) if result else 0,
-        "failed": int(m[1]) if (m := re.search(r"(\d+) failed", text)) else 0,
-        "kernels": ran,
-        "log": "" if errors == 0 and result else text[-6000:],
-    }
+        seconds = max(1, int(deadline - time.monotonic()))
+        text = run_tests(tests, log.name, tool_command(tool, names), seconds, ["-p", "no:xdist"])
+        ran = collections.Counter(kernel for _, _, kernel in read_launches(log.name))
+    found = len(FOUND.findall(text))
+    failed = re.findall(r"^FAILED (\S+)", text, re.MULTILINE)
+    passed = re.search(r"(\d+) passed", text)
+    whole = passed is not None or bool(failed)
+    result = {"tool": tool, "findings": found, "passed": int(passed[1]) if passed else None, "failed": failed, "ended": whole}
+    return ran, result | ({"log": text[-6000:]} if found or failed else {})
 
 
-def summary(tools, names, seen, rows):
-    """The figures of what has been done so far."""
-    ran = {tool: sorted({k for row in rows if row["tool"] == tool for k in row["kernels"]} & set(names)) for tool in tools}
-    return {
-        "what": "own kernels under compute-sanitizer, CuPy's memory pool off",
-        "date": str(date.today()),
-        "control_was_found": seen,
-        "errors": {tool: sum(row["errors"] or 0 for row in rows if row["tool"] == tool) for tool in tools},
-        "kernels_checked": {tool: len(ran[tool]) for tool in tools},
-        "kernels_not_run": {tool: sorted(set(names) - set(ran[tool])) for tool in tools},
-        "rows": sorted(rows, key=lambda row: (row["tool"], row["test"])),
-    }
+class Record:
+    """The output: for each kernel the digest of its source and the number of tests it passed under each tool."""
+
+    def __init__(self, path, digests):
+        self.path = Path(path)
+        old = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.kernels = {k: v for k, v in old.get("kernels", {}).items() if digests.get(k) == v["source"]}
+        self.digests, self.runs, self.controls = digests, [], {}
+
+    def stale(self, tool):
+        """Kernels that have not been under the tool since their source changed."""
+        return [name for name in self.digests if not self.kernels.get(name, {}).get(tool)]
+
+    def add(self, tool, ran, result):
+        """Count what ran without findings; and write."""
+        for name, times in ran.items() if not result["findings"] else ():
+            entry = self.kernels.setdefault(name, {"source": self.digests[name]})
+            entry[tool] = entry.get(tool, 0) + times
+            entry["date"] = str(date.today())
+        self.runs.append(result)
+        self.write()
+
+    def write(self):
+        """Write the file."""
+        from rsc_core import backend
+
+        figures = {
+            "what": "own kernels under compute-sanitizer, CuPy's memory pool off: for each the number of tests passed without a finding",
+            "device": backend.device_name("gpu"),
+            "date": str(date.today()),
+            "control_was_found": self.controls,
+            "not_checked": {tool: self.stale(tool) for tool in ("memcheck", "racecheck")},
+            "runs": self.runs,
+            "kernels": dict(sorted(self.kernels.items())),
+        }
+        self.path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 @click.command()
 @click.option("--output", required=True)
 @click.option("--tool", "tools", multiple=True, default=["memcheck", "racecheck"])
-@click.option("--jobs", default=14, show_default=True)
-@click.option("--seconds", default=280, show_default=True, help="Time limit of one test file under one tool.")
-@click.argument("tests", nargs=-1)
-def main(output, tools, jobs, seconds, tests):
-    """Check the kernels; exit code 1 if anything was found or a control was not."""
-    names = kernel_names()
-    control = [sys.executable, "-c", CONTROL.replace("NAME", names[0])]
-    rows, seen = [], {}
+@click.option("--launches", default=None, help="What an earlier plain run wrote; it is made where it is missing.")
+@click.option("--tests", "per_kernel", default=3, show_default=True, help="Tests for each kernel.")
+@click.option("--jobs", default=14, show_default=True, help="Processes at a time.")
+@click.option("--seconds", default=500, show_default=True, help="Time limit of everything after the plain run.")
+def main(output, tools, launches, per_kernel, jobs, seconds):
+    """Check the kernels; exit code 1 if anything was found, a kernel was left out or a control was not found."""
+    digests = kernel_digests()
+    record = Record(output, digests)
+    launches = launches or tempfile.NamedTemporaryFile(delete=False).name  # noqa: SIM115 (its name alone is used)
+    if not Path(launches).exists() or not Path(launches).stat().st_size:
+        print(run_tests(["tests"], launches, extra=["-n", str(jobs)])[-2000:])
+    rows, deadline = read_launches(launches), time.monotonic() + seconds
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(run_file, tool, test, names, seconds): None for test in tests for tool in tools}
-        waiting |= {pool.submit(checked, tool, control, names, 60): tool for tool in tools}
+        waiting = {}
+        for tool in tools:
+            names = record.stale(tool)
+            groups = in_groups(chosen_tests(rows, names, per_kernel), max(1, jobs // len(tools)))
+            waiting |= {pool.submit(check, tool, group, names, deadline): tool for group in groups}
+        record.controls = {tool: control_found(tool, next(iter(digests))) for tool in tools}
         for done in as_completed(waiting):
-            if waiting[done]:
-                seen[waiting[done]] = (done.result()[1] or 0) > 0
-            else:
-                rows.append(done.result())
-            figures = summary(tools, names, seen, rows)
-            Path(output).write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in figures.items() if k != "rows"}, indent=1))
-    for row in rows:
-        print(row["tool"], row["test"], "errors", row["errors"], "passed", row["passed"], "failed", row["failed"])
-    sys.exit(not (all(seen.values()) and all(row["errors"] == 0 for row in rows)))
+            record.add(waiting[done], *done.result())
+    record.write()
+    left = {tool: record.stale(tool) for tool in tools}
+    print(json.dumps({"findings": [r for r in record.runs if r["findings"] or r["failed"]], "not checked": left}, indent=1))
+    sys.exit(not all(record.controls.values()) or any(r["findings"] for r in record.runs) or any(left.values()))
 
 
-def pytest_configure(config):
-    """As a plugin of pytest: writes the name of every kernel that is launched to ``$KERNEL_LOG``."""
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """As a plugin of pytest: writes test, seconds and each kernel that it launched to ``$KERNEL_LOG``, if the test passed."""
     from rsc_core import backend
 
-    plain, seen, log = backend.module, set(), open(os.environ["KERNEL_LOG"], "a")  # noqa: SIM115 (open until the process ends)
+    plain, names, start = backend.kernel, set(), time.perf_counter()
 
-    class Recorded:
-        def __init__(self, module):
-            self.module = module
+    def noted(source, name):
+        names.add(name)
+        return plain(source, name)
 
-        def get_function(self, name):
-            if name not in seen:
-                seen.add(name)
-                print(name, file=log, flush=True)
-            return self.module.get_function(name)
-
-    backend.module = lambda source: Recorded(plain(source))
+    backend.kernel = noted
+    outcome = yield
+    backend.kernel = plain
+    if outcome.excinfo is None:
+        lines = "".join(f"{item.nodeid}\t{time.perf_counter() - start:.3f}\t{name}\n" for name in sorted(names))
+        with open(os.environ["KERNEL_LOG"], "a") as log:
+            log.write(lines)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rsc_core import cli
 @cli.output_option("AnnData file (.h5ad)")
 @click.option("--tables", help="Folder for the tables that samples share.")
 @click.option("--x-content", type=click.Choice(["lognorm", "counts"]), default="lognorm", help="What X holds.")
+@click.option("--output-format", "formats", default="h5ad", callback=cli.comma_separated, help="h5ad, or h5ad,zarr for a folder beside it.")
 @click.option("--run-record", multiple=True, type=cli.existing_file, help="Run record of a task; repeatable.")
 @click.option("--provenance", type=cli.existing_file, help="JSON of the run: parameters, revision, images.")
 def assemble(**options):

@@ -15,6 +15,7 @@ from rsc_core import cli
 @cli.output_option("Page (.html)")
 @click.option("--figures", type=click.Path(file_okay=False), help="Folder to write each figure to as a file; none without.")
 @click.option("--figure-formats", "formats", default="png,svg", callback=cli.comma_separated, help="Of png, svg, pdf; comma-separated.")
+@click.option("--multiqc", type=click.Path(file_okay=False), help="Folder to write MultiQC's custom content to; none without.")
 @click.option("--title", default="rsc-flow", help="Title of the page.")
 def report(**options):
     """Make the page that shows what was done and found."""

@@ -1,5 +1,6 @@
 # Third-party libraries of the CPU tasks. rsc_core is not in it: the workflow stages what a task needs.
 #   docker build -f containers/cpu.Dockerfile -t rsc-flow:cpu .
+# LIST: spatialdata in place of run adds the package spatialdata, for --container_spatialdata.
 # BASE: Debian with Python 3.11 or 3.12 and pip. No ENTRYPOINT: Nextflow starts bash.
 ARG BASE=python:3.12-slim-bookworm
 
@@ -9,7 +10,8 @@ FROM ${BASE} AS libraries
 RUN apt-get update \
     && apt-get install -y --no-install-recommends bash coreutils gawk grep procps sed \
     && rm -rf /var/lib/apt/lists/*
-COPY requirements/run.lock /tmp/run.lock
+ARG LIST=run
+COPY requirements/${LIST}.lock /tmp/run.lock
 # Tests of libraries are a tenth of the image.
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --break-system-packages --root-user-action=ignore \
         --require-hashes --only-binary=:all: -r /tmp/run.lock \

@@ -8,14 +8,15 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / "python")]
 
-import pages  # noqa: E402  (needs the line above)
+import diagram  # noqa: E402  (needs the line above)
+import pages  # noqa: E402
 
 import rsc_core  # noqa: E402
 
 project = "rsc-flow"
 author = "the authors of rsc-flow"
 release = version = rsc_core.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinxcontrib.mermaid"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build", "generated/*.inc.md"]
 html_theme = "furo"
 html_title = f"rsc-flow {release}"
@@ -26,7 +27,6 @@ nitpick_ignore_regex = [("py:.*", r"rsc_core\.\w+\._.*"), ("py:class", "NhoodEnr
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
-myst_fence_as_directive = ["mermaid"]
 copybutton_exclude = ".linenos, .gp, .go"
 
 # The tutorials run at every build, on the CPU; an error in one fails the build.
@@ -37,6 +37,10 @@ nb_merge_streams = True
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # waiting for each other costs threads more than this data does
 os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS.parent / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+
+# make links: a site that is busy for a moment is no broken link.
+linkcheck_timeout = 20
+linkcheck_retries = 3
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -61,4 +65,5 @@ def _as_prose(_app, _what, _name, _obj, _options, lines):
 
 def setup(app):
     pages.write(DOCS.parent, DOCS / "generated")
+    diagram.write(DOCS.parent / "README.md", DOCS / "generated" / "stages.svg")
     app.connect("autodoc-process-docstring", _as_prose)

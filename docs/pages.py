@@ -20,7 +20,7 @@ PACKAGES = {
     "metrics": "Figures of quality",
 }
 STAGES = ["INGEST", "QC", "MERGE", "PREPROCESS", "INTEGRATE", "NEIGHBORS", "EMBED", "CLUSTER", "MARKERS", "ACTIVITY", "SPATIAL"]
-STAGES += ["CONCORDANCE", "ASSEMBLE", "REPORT"]
+STAGES += ["CONCORDANCE", "ASSEMBLE", "REPORT", "SPATIALDATA"]
 ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "DeviceMemoryExhausted": 42}
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}", "pattern": "`{}`"}
 
@@ -154,8 +154,9 @@ def _texts(tree) -> dict:
 
 def _where(file: Path, root: Path) -> str:
     first = file.relative_to(root / "python" / "rsc_core").parts[0]
-    if first == "stages" and file.stem.upper() in STAGES:
-        return file.stem.upper()
+    stage = file.stem.partition("_")[0].upper()
+    if first == "stages" and stage in STAGES:
+        return stage
     elsewhere = {"backend.py": "Where the work runs", "cli.py": "Where the work runs"}
     return elsewhere.get(first, PACKAGES.get(first, "More than one stage"))
 
@@ -178,7 +179,7 @@ def _message(node, texts) -> str:
     return text
 
 
-LONG = ("rows", "versions", "sessions", "note", "not_checked_since_the_last_changes")  # stand in the file alone
+LONG = ("rows", "versions", "note", "runs", "kernels", "not_checked")  # stand in the file alone
 
 
 def measured(root: Path) -> str:

@@ -13,6 +13,7 @@ process ASSEMBLE {
 
     output:
     path 'adata.h5ad', emit: adata
+    path 'adata.zarr', emit: zarr, optional: true
     path 'tables/*.csv', emit: tables, optional: true
     path "adata.h5ad.run.json", emit: run_record
     path 'versions.yml', topic: 'versions'

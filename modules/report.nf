@@ -15,6 +15,7 @@ process REPORT {
     output:
     path 'report.html', emit: report
     path 'figures/*', emit: figures
+    path 'multiqc/*', emit: multiqc
     path 'report.html.run.json', emit: run_record
     path 'versions.yml', topic: 'versions'
 
@@ -30,14 +31,15 @@ process REPORT {
         --parameters parameters.json \\
         --output report.html \\
         --figures figures \\
+        --multiqc multiqc \\
         ${Shell.options(options)}
     versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """
 
     stub:
     """
-    mkdir figures
-    touch report.html figures/quality-counts-of-a-cell.png
+    mkdir figures multiqc
+    touch report.html figures/quality-counts-of-a-cell.png multiqc/rsc_flow_general_mqc.json
     echo '{"stage": "report", "versions": {"stub": "0"}}' > report.html.run.json
     versions.py ${task.process.tokenize(':').last()} report.html.run.json > versions.yml
     """

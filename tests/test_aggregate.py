@@ -44,7 +44,7 @@ def test_estimate_equals_decoupler(to_xp, fun):
 
 
 @pytest.mark.parametrize("seed", [0, 42])
-@pytest.mark.parametrize("n_sources", [6, 40])  # of tens of targets: tiles and lists
+@pytest.mark.parametrize("n_sources", [6, 40])
 def test_normalised_score_equals_decoupler_for_the_same_permutations(to_xp, seed, n_sources):
     """decoupler's own function, given our permutations, also for seed 0; within 1e-5: our sums are of rounded numbers."""
     from decoupler.mt._waggr import _cfuncs, _perm, _validate_func, _wsum
@@ -87,18 +87,69 @@ def test_p_from_exact_sums_with_ties(to_xp, n_sources):
         np.testing.assert_array_equal(adata.obsm[key], adata.obsm["norm_wsum"])
 
 
-def test_no_result_depends_on_blocks_or_on_the_kind_of_product(to_xp, monkeypatch):
+def test_no_result_depends_on_blocks_or_on_parts_of_the_sources(to_xp, monkeypatch):
     x, net = normalised(70, 90, mean=2), network(5, 90, 20)
     results = []
-    for bsize, cost, sums_bytes in ((16384, 0, 1 << 23), (13, 0, 1), (70, 1e9, 1), (9, 1e9, 1 << 23)):
-        monkeypatch.setattr(_aggregate, "TILES_COST", cost)
-        monkeypatch.setattr(_aggregate, "SUMS_BYTES", max(sums_bytes, 8 * 5 * 32))
-        monkeypatch.setattr(_aggregate, "MOST_SOURCES", 320 if bsize > 13 else 2)
+    for bsize, table_bytes, least_genes in ((16384, 1 << 29, 1024), (13, 1, 1024), (70, 4 * 61 * 45, 1024), (16384, 1 << 29, 0), (9, 1, 0)):
+        monkeypatch.setattr(_aggregate, "TABLE_BYTES", table_bytes)
+        monkeypatch.setattr(_aggregate, "LEAST_GENES", least_genes)
         adata = cases.annotated(to_xp(x))
         dc.wsum(adata, net, times=TIMES, bsize=bsize)
         results.append(pd.concat({key: adata.obsm[key] for key in ("norm_wsum", "padj_wsum")}, axis=1))
-    for result in results[1:]:
-        pd.testing.assert_frame_equal(result, results[0], check_exact=True)
+    for result, same in zip(results[1:], (0, 0, 3, 3), strict=True):
+        pd.testing.assert_frame_equal(result, results[same], check_exact=True)
+    assert (results[0] != results[3]).any(axis=None)
+
+
+def many_genes(n_cells, n_genes, n_sources, n_targets, seed=0):
+    random = np.random.default_rng(seed)
+    x = sp.random(n_cells, n_genes, 0.1, format="csr", dtype=np.float32, random_state=random)
+    x.data = np.log1p(random.integers(1, 6, x.nnz)).astype(np.float32)
+    return x, network(n_sources, n_genes, n_targets)
+
+
+def test_groups_of_permutations_equal_plain_sums(to_xp):
+    """1,100 genes: groups of 32. The reference takes the places one by one and adds in float64."""
+    x, net = many_genes(40, 1100, 4, 50)
+    values, weights = dense(x, net)
+    place, width = _aggregate.places(len(weights), TIMES, 5, np)
+    assert width == 32 and place.shape == (3, len(weights)) and (np.sort(place, axis=1) == np.arange(len(weights))).all()
+    ordered, sums = np.empty_like(values), []
+    ordered[:, place[0]] = values
+    for i in range(TIMES):
+        moved = np.empty_like(weights)
+        moved[(place[1 + i // 32] + i % 32) % len(weights)] = weights
+        sums.append(ordered @ moved)
+    observed, sums = values @ weights, np.array(sums)
+    norm = (observed - sums.mean(axis=0)) / sums.std(axis=0, ddof=1)
+    high, low = (1 + (compare(sums, observed)).sum(axis=0) for compare in (np.greater_equal, np.less_equal))
+    adata = cases.annotated(to_xp(x))
+    dc.wsum(adata, net, times=TIMES, seed=5)
+    np.testing.assert_allclose(adata.obsm["norm_wsum"], norm, rtol=1e-4, atol=1e-4)
+    adjusted = benjamini_hochberg(np.minimum(1, 2 * np.minimum(high, low) / (TIMES + 1)), axis=1)
+    np.testing.assert_allclose(adata.obsm["padj_wsum"], adjusted, rtol=1e-12)
+    by_function = cases.annotated(to_xp(x))
+    dc.waggr(by_function, net, fun=lambda x, w: np.sum(x * w), times=TIMES, seed=5)
+    np.testing.assert_allclose(by_function.obsm["padj_waggr"], adjusted, rtol=1e-12)
+
+
+def test_groups_of_permutations_are_as_good_as_others(to_xp):
+    """Their sums have the mean and the spread that follow from all permutations, in each cell; p of chance is uniform."""
+    x, net = many_genes(1, 1500, 150, 30)
+    x = sp.vstack([x[:, np.random.default_rng(i).permutation(x.shape[1])] for i in range(30)], format="csr")
+    values, weights = dense(x, net)
+    n, times = len(weights), 992
+    adata = cases.annotated(to_xp(x))
+    dc.wsum(adata, net, times=times)
+    observed, norm = values @ weights, adata.obsm["norm_wsum"].to_numpy()
+    mean = values.mean(axis=1)[:, None] * weights.sum(axis=0)
+    spread = np.sqrt(values.var(axis=1)[:, None] * weights.var(axis=0) * n**2 / (n - 1))
+    # norm = (z - error of the mean) / (error of the spread): 1/sqrt(992) = 0.032, 1/sqrt(2 * 992) = 0.022, a bit more for tails
+    difference = norm - (observed - mean) / spread
+    assert abs(difference.mean()) < 0.005 and 0.02 < difference.std() < 0.055
+    p = np.minimum(1, 10.0 ** -(adata.obsm["corr_wsum"] / adata.obsm["score_wsum"]).to_numpy())
+    # 4,500 p-values, those of a cell or a source not quite independent: standard error of a share of 0.1 about 0.006
+    assert all(abs((p <= level).mean() - level) < 0.03 for level in (0.01, 0.05, 0.1, 0.5))
 
 
 def test_seeds(to_xp):

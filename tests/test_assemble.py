@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata.tests.helpers import assert_equal
 
 from rsc_core.errors import InvalidInput
+from rsc_core.io import formats
 from rsc_core.io.delta import Delta, digest_of, write_delta
 from rsc_core.io.store import write_store
 from rsc_core.stages.assemble import run
@@ -94,6 +96,21 @@ def test_x_may_hold_the_counts(folder):
     adata = assemble(folder, "preprocess.h5ad", x_content="counts")
     np.testing.assert_array_equal(adata.X.toarray(), COUNTS.toarray())
     assert not adata.layers
+
+
+@pytest.mark.parametrize("x_content", ["lognorm", "counts"])
+def test_zarr_holds_the_same(folder, monkeypatch, x_content):
+    """Written in blocks; anndata reads from it what it reads from the file, and INGEST takes it."""
+    monkeypatch.setattr("rsc_core.stages.assemble.BLOCK_NNZ", 3)
+    (folder / "out.zarr").mkdir()
+    (folder / "out.zarr" / "old").touch()
+    adata = assemble(folder, "preprocess.h5ad", "a.h5ad", "b.h5ad", formats=["h5ad", "zarr"], x_content=x_content)
+    same = ad.read_zarr(folder / "out.zarr")
+    assert_equal(adata, same, exact=True)
+    assert not (folder / "out.zarr" / "old").exists() and not list(folder.glob(".*.part"))
+    layer = "counts" if x_content == "lognorm" else ""
+    counts = formats.read(folder / "out.zarr", "auto", layer=layer)
+    np.testing.assert_array_equal(counts.X.toarray(), COUNTS.toarray())
 
 
 def test_same_input_same_bytes(folder):

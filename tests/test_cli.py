@@ -26,6 +26,7 @@ STAGES = [
     "spatial",
     "assemble",
     "report",
+    "spatialdata_zarr",
 ]
 SCRIPTS = [BIN / f"{stage}.py" for stage in STAGES]
 

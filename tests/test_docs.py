@@ -2,13 +2,17 @@
 
 import html.parser
 import importlib
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -22,13 +26,18 @@ DECOUPLER_1 = {  # names of decoupler 1, which cannot be installed beside decoup
 }
 
 
+def module_of_docs(name):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def pages():
     """The module that makes pages from the code."""
-    spec = importlib.util.spec_from_file_location("docs_pages", DOCS / "pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of_docs("pages")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +86,49 @@ def test_every_link_of_the_site_leads_somewhere(site):
     assert broken == []
 
 
+@pytest.mark.skipif(not os.environ.get("RSC_FLOW_NETWORK"), reason="asks other sites: make links, or RSC_FLOW_NETWORK=1")
+def test_links_to_other_sites_answer(tmp_path):
+    options = ["-b", "linkcheck", "-D", "nb_execution_mode=off", "-q", "-d", tmp_path / "doctrees"]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *options, DOCS, tmp_path / "links"], capture_output=True, text=True)
+    assert done.returncode == 0, (tmp_path / "links" / "output.txt").read_text()
+
+
+def test_the_site_needs_no_network(site):
+    """Scripts, styles, pictures and fonts come from the site itself; only links that a reader follows lead elsewhere."""
+    fetched = []
+    for file in site.rglob("*.html"):
+        text = file.read_text()
+        tags = re.findall(r"<(?:script|link|img|iframe|source|video|object)\b[^>]*>", text)
+        fetched += [f"{file.name}: {tag[:120]}" for tag in tags if re.search(r"""(?:src|href|data)=["'](?:https?:)?//""", tag)]
+    for file in site.rglob("*.css"):
+        fetched += [f"{file.name}: {found}" for found in re.findall(r"url\([\"']?(?:https?:)?//[^)]*", file.read_text())]
+    assert fetched == []
+    assert '<svg class="stages"' in (site / "index.html").read_text()
+
+
+def test_the_flowchart_is_drawn_as_it_is_written(tmp_path):
+    """Each stage has its box, no two boxes overlap, and each line begins and ends at boxes."""
+    module_of_docs("diagram").write(ROOT / "README.md", tmp_path / "stages.svg")
+    drawing = ElementTree.fromstring((tmp_path / "stages.svg").read_text())
+    width, height = map(float, drawing.get("viewBox").split()[2:])
+    boxes = {}
+    rects = [rect for rect in drawing.iter("rect") if "stroke-dasharray" not in rect.get("style")]
+    texts = [text for text in drawing.iter("text") if "italic" not in text.get("style")]
+    for rect, text in zip(rects, texts, strict=True):
+        x, y, w, h = (float(rect.get(key)) for key in ("x", "y", "width", "height"))
+        boxes[text[0].text] = (x, y, x + w, y + h)
+        assert x >= 0 and x + w <= width and y >= 0 and y + h <= height
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1], (one, other)
+    stages = {file.stem.upper() for file in (ROOT / "modules").glob("*.nf")}
+    assert boxes.keys() - {"samplesheet.csv"} == stages
+    ends = {(round((x + x2) / 2, 1), y) for x, _, x2, y in boxes.values()}
+    for path in drawing.iter("path"):
+        if path.get("marker-end"):
+            start = tuple(map(float, re.match(r"M([\d.]+) ([\d.]+)", path.get("d")).groups()))
+            assert any(np.allclose(start, end, atol=0.15) for end in ends)
+
+
 def test_tutorials_show_what_they_computed(site):
     pancreas = (site / "tutorials/pancreas.html").read_text()
     spatial = (site / "tutorials/spatial.html").read_text()
@@ -99,6 +151,15 @@ def test_links_of_a_text_lead_to_files(file):
         if anchor and target.suffix == ".md":
             titles = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}, link
+
+
+def test_badges_say_what_is_true():
+    """As the files say it now, and every badge that README shows is one of them."""
+    made = module_of_docs("badges").badges()
+    kept = {file.name: file.read_text() for file in (DOCS / "badges").iterdir()}
+    assert kept == made, "python docs/badges.py"
+    shown = re.findall(r"!\[[^\]]*\]\((?:docs/badges/)?([^)]+\.svg)\)", (ROOT / "README.md").read_text())
+    assert set(shown) == set(made)
 
 
 def _attribute(path: str):

@@ -11,7 +11,8 @@ from rsc_core.pp._neighbors import neighbors
 from rsc_core.tl._diffmap import diffmap, dpt
 from rsc_core.tl._embedding_density import embedding_density
 from rsc_core.tl._paga import paga
-from rsc_core.tl._spectral import eigenvectors
+from rsc_core.tl._spectral import components, eigenvectors
+from rsc_core.tl._sums import chunks, products
 
 
 def tree(n_cells, seed=0, n_arms=4):
@@ -66,6 +67,26 @@ def test_eigenvectors_are_the_same_bits_on_both_backends_and_any_threads(to_xp):
     there = eigenvectors(to_xp(graph), 6)
     np.testing.assert_array_equal(there[0], one[0])
     np.testing.assert_array_equal(there[1], one[1])
+
+
+def test_parts_equal_scipy_and_are_named_after_their_first_cell(to_xp):
+    graph = sp.random(2000, 2000, 0.0006, format="csr", random_state=0, dtype=np.float32)
+    graph = (graph + graph.T).tocsr()
+    ours, theirs = backend.to_host(components(to_xp(graph))), sp.csgraph.connected_components(graph, directed=False)[1]
+    _, first, number = np.unique(theirs, return_index=True, return_inverse=True)
+    assert len(first) > 100
+    np.testing.assert_array_equal(ours, first[number])
+
+
+@pytest.mark.parametrize("n_cells", [1, 511, 513, 300_000])  # the last: chunks of more than the least width
+def test_products_of_rows_have_the_same_bits_on_both_backends(to_xp, n_cells):
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(3, n_cells)), random.normal(size=(2, n_cells))
+    there = products(to_xp(a), to_xp(b))
+    np.testing.assert_allclose(there, a @ b.T, rtol=1e-10, atol=1e-9)  # rounding of so many terms of order 1
+    np.testing.assert_array_equal(there, products(a, b))
+    n_chunks, width = chunks(n_cells)
+    assert (n_chunks - 1) * width < n_cells <= n_chunks * width
 
 
 def test_every_part_of_a_graph_has_an_eigenvalue_of_one(to_xp):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from rsc_core import backend, rng
 from rsc_core.kernels import device, twin
@@ -88,6 +89,17 @@ def test_permutations(to_xp):
     first, second = (backend.to_host(rng.permutation(0, "ligrec", 500, number, xp)) for number in (0, 1))
     assert sorted(first) == sorted(second) == list(range(500)) and (first != second).any()
     np.testing.assert_array_equal(first, rng.permutation(0, "ligrec", 500, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32"])
+def test_large_arrays_come_back_as_they_are(to_xp, dtype):
+    """Larger than the buffers together, no multiple of them; transposed; and the parts of a sparse matrix."""
+    array = np.tile(np.arange(251).astype(dtype), 1 + 5 * backend.PINNED // 4 // np.dtype(dtype).itemsize // 251)
+    np.testing.assert_array_equal(backend.to_host(to_xp(array)), array)
+    rows = array[: array.size // 3 * 3].reshape(3, -1)
+    np.testing.assert_array_equal(backend.to_host(to_xp(rows).T), rows.T)
+    matrix = sp.csr_matrix(rows[:, : 1 << 18].astype(np.float32))
+    assert abs(backend.to_host(to_xp(matrix)) - matrix).max() == 0
 
 
 def test_mixed_devices_are_refused():

@@ -1,5 +1,7 @@
 """Minimum-distortion embedding: its distortion by the formula, its constraint, and that it is a minimum."""
 
+import json
+
 import numpy as np
 import pytest
 from test_layouts import manifold, one_thread, with_graph
@@ -60,6 +62,16 @@ def test_no_worse_than_a_general_optimiser():
         lambda y: by_formula(pairs, partner, standardised(y)), start.ravel().astype(float), method="L-BFGS-B", options={"maxiter": 60}
     )
     assert minimise(pairs, partner, start, 300)[1] < 1.02 * found.fun
+
+
+def test_distortion_is_that_of_pymde(to_xp, data_dir):
+    """The same pairs, a spectral start on both sides: 1 % above after the default number of steps, the same minimum after more."""
+    theirs = json.loads((data_dir / "pymde_arms.json").read_text())["distortion"]
+    adata = with_graph(to_xp(manifold(300)))
+    mde(adata)
+    assert adata.uns["mde"]["distortion"] < 1.01 * theirs
+    mde(adata, maxiter=3000)
+    assert adata.uns["mde"]["distortion"] == pytest.approx(theirs, rel=1e-4)
 
 
 def test_both_backends_give_the_same_bytes(to_xp):

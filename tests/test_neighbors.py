@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsc_core import backend
-from rsc_core.kernels.device import exp_double
+from rsc_core.kernels.device import exp_double, log_double
 from rsc_core.pp._neighbors import neighbors
 from rsc_core.pp._search import SURPLUS, chosen_algorithm, find_neighbors
 
@@ -46,6 +46,13 @@ def test_exp_is_within_one_unit_of_the_last_place():
     assert exp_double(0.0) == 1.0
     assert exp_double(-800.0) == 0.0
     assert exp_double(800.0) == np.inf
+
+
+def test_log_is_within_two_units_of_the_last_place():
+    x = np.concatenate([np.exp(np.linspace(-300, 300, 2001)), 1 + np.linspace(-0.3, 0.45, 1001), [1.0, np.sqrt(0.5), np.sqrt(2.0)]])
+    found = np.array([log_double(value) for value in x])
+    assert (np.abs(found - np.log(x)) <= 2 * np.spacing(np.abs(np.log(x)))).all()
+    assert log_double(1.0) == 0.0
 
 
 @pytest.mark.parametrize("n_cells", [3, 16, 15 + SURPLUS, 16 + SURPLUS, 700])

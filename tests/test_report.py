@@ -11,14 +11,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import scipy.sparse as sp
-from report_cases import MARKERS, NASTY, RUN, cells_of, html_of, make_result, sections
+from report_cases import MARKERS, MORAN, NASTY, RUN, cells_of, html_of, make_result, sections
 
-from rsc_core.io.delta import write_delta
-from rsc_core.report import cells, figures, static
+from rsc_core.io.delta import Delta, write_delta
+from rsc_core.report import cells, figures, samples, static
 from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
+from rsc_core.report.sections import run as run_sections
 from rsc_core.stages._tissue import LIGREC_COLUMNS, between_clusters
 from rsc_core.stages.report import run as write_report
+
+RIPLEY = ["statistic", "cluster", "distance", "value", "p_value"]
 
 
 @pytest.fixture
@@ -81,8 +84,28 @@ def test_sections_follow_what_there_is(result):
 
 
 def test_removed_cells_are_counted(result):
-    table = cell_sections.quality(result[1], looks(result[1])).parts[-1].table
-    assert table.rows == [["min_genes", "1", "1"], ["all reasons", "1", "1"]]
+    part = cell_sections.quality(result[1], looks(result[1])).parts[-1]
+    assert [column["name"] for column in part.table.columns] == ["sample", "kept", "min_genes", "removed"]
+    assert part.table.rows == [[NASTY, "9", "1", "1"], ["a", "9", "1", "1"]]
+    assert [(trace["name"], trace["x"]) for trace in part.figure["data"]] == [("kept", [9, 9]), ("min_genes", [1, 1])]
+
+
+def test_multiqc_takes_the_samples(result, tmp_path):
+    """The structure that MultiQC documents for custom content: a list of columns, and data by sample without missing values."""
+    adata, qcs = result
+    qcs["empty"] = Delta("qc:empty", qcs["a"].obs.assign(passes_qc=False, qc_reason="max_genes"), uns={})
+    table, lost = samples.summary(adata.obs, qcs), samples.fates(qcs)
+    samples.write_multiqc(tmp_path, table, lost, figures.styles(lost.columns))
+    general, bars = (json.loads((tmp_path / f"rsc_flow_{name}_mqc.json").read_text()) for name in ("general", "cells"))
+    assert general["plot_type"] == "generalstats" and bars["plot_type"] == "bargraph"
+    columns = [key for header in general["pconfig"] for key in header]
+    assert columns == list(table) and all(len(header) == 1 for header in general["pconfig"])
+    assert general["data"]["a"] == pytest.approx(
+        {"cells read": 10, "cells kept": 10, "kept (%)": 100, "median counts": 10, "median genes": 5, "median mitochondrial (%)": 0}
+    )
+    assert general["data"]["empty"] == {"cells read": 10, "cells kept": 0, "kept (%)": 0}
+    assert bars["data"]["empty"] == {"kept": 0, "max_genes": 10, "min_genes": 0} and list(bars["categories"]) == list(lost)
+    assert lost.sum(axis=1).tolist() == [10, 10, 10]
 
 
 def test_the_strictest_limits_are_drawn(result):
@@ -161,6 +184,18 @@ def test_figures_are_written_as_files(result, tmp_path):
     assert (tmp_path / "a" / "embedding-umap.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_heat_map_of_a_file_has_the_rows_of_the_page():
+    from matplotlib.figure import Figure
+
+    canvas = Figure()
+    axes = canvas.subplots()
+    static.draw(axes, figures.heat_map(pd.DataFrame({"a": [1.0, -1.0]}, index=["up", "down"]), None, ("c", "r", "v")))
+    image = axes.images[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["up", "down"]
+    assert axes.transData.transform([(0, 0)])[0, 1] > axes.transData.transform([(0, 1)])[0, 1]  # the first row is above the second
+    assert image.get_extent()[2] < image.get_extent()[3] and image.get_array()[:, 0].tolist() == [1, -1]  # and so are its colours
+
+
 def test_an_image_lies_below_the_tissue(result):
     adata = result[0]
     pixels = np.zeros((4, 8, 3), dtype=np.uint8)
@@ -189,7 +224,7 @@ def test_sections_of_tissue_share_the_points():
     found = cells.Cells(adata.obs, adata.obsm["spatial"])
     parts = tissue.spatial(adata, found, {}).parts
     assert [part.figure["points"]["n"] for part in parts] == [cells.LEAST_POINTS] * 11
-    assert parts[0].note.startswith("5,000 of the 5,001 cells are drawn")
+    assert "5,000 of the 5,001 cells are drawn" in parts[0].note
     assert found.data()["n"] == len(found.drawn) <= adata.n_obs
 
 
@@ -205,17 +240,58 @@ def test_figures_of_the_tables_of_a_section():
     pairs = pd.DataFrame([("L", "R", "0", "1", 0.5, 0.001, 0.01), ("L", "R", "1", "0", 0.1, np.nan, np.nan)], columns=LIGREC_COLUMNS)
     dots = tissue.statistic("s", "ligrec", "s.ligrec", pairs)[0].figure
     assert dots["data"][0]["x"] == ["0 to 1"] and dots["data"][0]["y"] == ["L - R"]
-    for found in (figure, lines, dots):
+    assert (figure["data"][0]["zmin"], figure["data"][0]["zmax"]) == (-3, 3)
+    assert (dots["data"][0]["marker"]["cmin"], dots["data"][0]["marker"]["cmax"]) == (0, 0.5)  # nothing is below 0
+    edges = tissue.statistic("s", "interaction_matrix", "s.interaction_matrix", both[["cluster_1", "cluster_2", "edges"]])[0].figure
+    assert edges["data"][0]["z"] == [[1.0, 1.0], [1.0, 1.0]]
+    ripley = pd.DataFrame([(m, c, d, d * 2.0, 1.0) for m in "FL" for c in "xy" for d in (0.0, 1.0)], columns=RIPLEY)
+    curves = tissue.statistic("s", "ripley", "s.ripley", ripley)[0].figure
+    assert [(trace["name"], trace["y"]) for trace in curves["data"]] == [("x", [0, 2]), ("y", [0, 2])]
+    assert tissue.statistic("s", "ripley", "s.ripley", ripley[ripley["statistic"] == "F"])[0].figure is None
+    scores = pd.DataFrame({"cluster": ["x", "y"], "degree_centrality": [0.5, 0.1]})
+    middle = tissue.statistic("s", "centrality_scores", "s.centrality_scores", scores)[0].figure
+    assert middle["data"][0]["x"] == ["degree centrality"] and middle["data"][0]["z"] == [[0.5], [0.1]]
+    bars = tissue.statistic("s", "moran", "s.moran", MORAN)[0].figure["data"][0]
+    assert bars["y"] == list(MORAN["gene"]) and bars["x"] == [0.9, 0.1]
+    for found in (figure, lines, dots, edges, curves, middle):
         go.Figure(found)
     assert tissue.statistic("s", "ligrec", "s.ligrec", pairs.assign(p_value=np.nan))[0].figure is None
 
 
+def test_wall_time_with_waits():
+    """Tasks of 2 s that begin at 1, 2 and 9: 10 s in all, 5 of them with a task at work; the fourth says not when it began."""
+    runs = [{"started": start, "process_seconds": 2.0} for start in (9.0, 1.0, 2.0)]
+    assert run_sections.wall_time([*runs, RUN]) == (10.0, 5.0)
+    assert run_sections.wall_time([RUN]) == (0.0, 0.0)
+
+
+def test_statistics_follow_the_order_of_the_samples(result):
+    adata = result[0]
+    adata.obsm["spatial"] = np.arange(40.0).reshape(20, 2)
+    adata.obs["sample"] = adata.obs["sample"].cat.rename_categories(["z", "a"])
+    tables = {f"{sample}.{kind}": MORAN for sample in ("a", "z") for kind in ("geary", "moran")}
+    headings = [part.heading for part in tissue.spatial(adata, cells_of(adata), tables).parts]
+    assert headings[2:] == ["z: Moran's I", "z: Geary's C", "a: Moran's I", "a: Geary's C"]
+
+
+def test_every_figure_says_how_to_read_it(result):
+    for section in sections(result):
+        assert section.how.endswith((".", "!"))
+        for part in section.parts:
+            assert part.note or not part.figure, (section.key, part.heading)
+
+
 def test_integration_shows_both_sides(result):
-    assert integration.integration(result[0]) is None
+    adata = result[0]
+    assert integration.integration(adata, cells_of(adata)) is None
     figures_of = {"ilisi_before": 1.0, "ilisi_after": 1.9, "batch_silhouette_before": 0.4, "batch_silhouette_after": 0.01}
     result[0].uns["integration"] = {"method": "harmony", "batch_key": "sample", "n_cells": 20, **figures_of}
     section = next(section for section in sections(result) if section.key == "integration")
-    assert [row[1:3] for row in section.parts[0].table.rows] == [["1", "1.9"], ["0.4", "0.01"]]
+    assert [row[1:3] for row in section.parts[0].table.rows] == [["1", "1.9"], ["0.4", "0.01"]] and len(section.parts) == 1
+    adata.obsm = dict(adata.obsm) | {"X_pca": adata.obsm["X_umap"], "X_pca_harmony": adata.obsm["X_umap"][::-1]}
+    before, after = next(section for section in sections(result) if section.key == "integration").parts[1:]
+    assert before.colour == after.colour == "sample"
+    np.testing.assert_array_equal(unpacked(after.figure["points"]["x"], np.float32), adata.obsm["X_umap"][::-1, 0].astype(np.float32))
 
 
 def test_concordance_names_the_verdicts():
@@ -244,6 +320,7 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
     (tmp_path / "a.run.json").write_text(json.dumps(RUN))
     (tmp_path / "parameters.json").write_text('{"seed": 0}')
     given = {"qc": [tmp_path / "1.qc.h5ad", tmp_path / "0.qc.h5ad"], "tables": tmp_path / "tables", "run_record": [tmp_path / "a.run.json"]}
+    given["multiqc"] = tmp_path / "multiqc"
     for name in ("one", "two"):
         output = tmp_path / f"{name}.html"
         folder = tmp_path / f"{name}_figures"
@@ -252,5 +329,6 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
         )
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
     assert (tmp_path / "two_figures" / "markers-t-test.svg").exists()
+    assert [path.name for path in sorted((tmp_path / "multiqc").iterdir())] == ["rsc_flow_cells_mqc.json", "rsc_flow_general_mqc.json"]
     assert "<title>Ä</title>" in (tmp_path / "one.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "one.html.run.json").read_text())["stage"] == "report"

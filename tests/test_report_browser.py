@@ -33,6 +33,23 @@ def opened(html, tmp_path):
         browser.close()
 
 
+def test_a_narrow_window(opened):
+    """The page is not wider than the window; a figure with many names scrolls in its box, which then takes the focus."""
+    window, said = opened
+    window.set_viewport_size({"width": 320, "height": 800})
+    scroll_through(window)
+    assert window.evaluate("document.documentElement.scrollWidth") <= 320
+    plot = window.query_selector("#embedding-1")
+    assert plot.evaluate("box => [box.layout.legend.orientation, box.tabIndex]") == ["h", -1]
+    window.set_viewport_size({"width": 200, "height": 800})
+    window.wait_for_function("document.querySelector('#markers-1').tabIndex === 0")
+    assert window.evaluate("document.querySelector('#markers-1').scrollWidth > document.querySelector('#markers-1').clientWidth")
+    window.set_viewport_size({"width": 1200, "height": 800})
+    window.wait_for_function("document.querySelector('#embedding-1').layout.legend.orientation === undefined")
+    window.wait_for_function("document.querySelector('#markers-1').tabIndex === -1")
+    assert said == []
+
+
 def scroll_through(window):
     for plot in window.query_selector_all(".plot"):
         plot.scroll_into_view_if_needed()

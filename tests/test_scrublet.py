@@ -8,8 +8,11 @@ import scanpy as sc
 import scipy.sparse as sp
 
 from rsc_core import backend, pp
+from rsc_core.pp import _within
+from rsc_core.pp._neighbors import nearest_neighbors
 from rsc_core.pp._normalize import scale_rows, size_factors
 from rsc_core.pp._scrublet import doublet_scores, minimum_between_modes, pairs
+from rsc_core.pp._search import nearest_among
 
 
 def with_doublets(n_cells=300, n_doublets=30, n_genes=200):
@@ -43,6 +46,34 @@ def test_doublets_of_unlike_cells_score_high(to_xp):
     again = cases.annotated(to_xp(counts.tocsc()))
     pp.scrublet(again)
     np.testing.assert_array_equal(again.obs["doublet_score"], score)
+
+
+@pytest.mark.parametrize(("n_cells", "n_dims", "n_nearest"), [(40, 3, 5), (900, 30, 120), (900, 31, 899), (5000, 4, 60)])
+@pytest.mark.parametrize("shape", ["spread", "clumps"])
+def test_counts_within_limits_are_those_of_the_sorted_neighbours(to_xp, monkeypatch, n_cells, n_dims, n_nearest, shape):
+    generator = np.random.default_rng(n_cells)
+    x = generator.normal(size=(n_cells, n_dims))
+    if shape == "clumps":  # more ties at the border than there is room for, and a clump far from the mean
+        x[: n_cells // 3], x[-n_cells // 4 :] = x[0], np.round(x[-n_cells // 4 :]) + 1e3
+    monkeypatch.setattr(_within, "ROWS", 700)
+    monkeypatch.setattr(_within, "COLUMNS", 1000)
+    monkeypatch.setattr(_within, "PIECE", 300)
+    monkeypatch.setattr(_within.kernels, "SAMPLE", 1500)  # of the 5,000 cells a part
+    wanted = (nearest_neighbors(x, n_nearest)[0] >= n_cells // 2).sum(axis=1)
+    space = _within.Space.of(to_xp(x))
+    np.testing.assert_array_equal(_within.by_limits(space, n_nearest, n_cells // 2), wanted)
+    np.testing.assert_array_equal(_within.later_neighbors(to_xp(x), n_nearest, n_cells // 2), wanted)
+
+
+@pytest.mark.parametrize("shape", ["spread", "clumps"])
+def test_few_cells_are_searched_again(to_xp, monkeypatch, shape):
+    searched, x = [], np.random.default_rng(0).normal(size=(3000, 10))
+    if shape == "clumps":
+        x[:2000] = x[0]
+    monkeypatch.setattr(_within.kernels, "SAMPLE", 1000)
+    monkeypatch.setattr(_within, "nearest_among", lambda *args: searched.append(len(args[1])) or nearest_among(*args))
+    _within.by_limits(_within.Space.of(to_xp(x)), 80, 1000)
+    assert sum(searched) < 3 if shape == "spread" else sum(searched) >= 2000
 
 
 def test_batches_are_scored_alone(to_xp):

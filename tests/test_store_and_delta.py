@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, digest_of, read_delta, write_delta
 from rsc_core.io.files import replaced
@@ -47,6 +48,38 @@ def test_anndata_and_the_store_read_the_same(tmp_path, largest):
     pd.testing.assert_frame_equal(store.obs, theirs.obs)
     assert store.data.dtype == (np.uint16 if largest < 65536 else np.uint32)
     assert store.indices.dtype == np.uint16 and store.indptr.dtype == np.int64
+
+
+@pytest.mark.parametrize("rows", [None, slice(20, 90), [7], [3, 250, 17], np.arange(300) % 3 == 0, [], slice(0, 300)], ids=range(7))
+def test_loaded_cells_are_those_of_the_store(tmp_path, backend_name, rows):
+    matrix = counts(largest=70_000)
+    write(tmp_path / "a.h5ad", matrix)
+    store, wanted = CountsStore(tmp_path / "a.h5ad"), matrix if rows is None else matrix[rows]
+    loaded = data.load(store, backend_name, rows)
+    assert (loaded.X.dtype, loaded.X.indices.dtype) == (np.float32, np.int32)
+    assert backend.xp_of(loaded.X) is backend.namespace(backend_name)
+    np.testing.assert_array_equal(backend.to_host(loaded.X).toarray(), wanted.toarray())
+    assert list(loaded.obs_names) == list(store.obs.index if rows is None else store.obs.iloc[rows].index)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 1000, 100_003])
+def test_uploads_are_casts(backend_name, monkeypatch, size):
+    monkeypatch.setattr(backend, "PINNED", 1 << 14)
+    stored = (np.arange(size) % 65_536).astype(np.uint16)
+    moved = backend.upload(stored, backend_name, np.float32)
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(backend.to_host(moved), stored.astype(np.float32))
+
+
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_nullable_strings_are_read_as_by_anndata(tmp_path, storage):
+    with pd.option_context("mode.string_storage", storage), ad.settings.override(allow_write_nullable_strings=True):
+        table = pd.DataFrame({"name": pd.array(["α", None, "", "b"], dtype="string"), "n": [1, 2, 3, 4]})
+        table.index = pd.Index(["w", "x", "y", "z"], dtype="string")
+        write_store(tmp_path / "a.h5ad", [counts()[:4]], nnz=counts()[:4].nnz, count_dtype="u2", obs=table, var=annotation(70, "g"))
+        theirs = ad.read_h5ad(tmp_path / "a.h5ad").obs
+        pd.testing.assert_frame_equal(CountsStore(tmp_path / "a.h5ad").obs, theirs)
+        assert theirs["name"].dtype.storage == storage
 
 
 def test_number_of_blocks_changes_no_byte(tmp_path):

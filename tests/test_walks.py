@@ -158,3 +158,12 @@ def test_viper_without_differences_and_wrong_arguments(to_xp):
     assert (adata.obsm["padj_viper"].loc[["c3", "c4"]] == 1).all(axis=None)
     with pytest.raises(ValueError, match="reg_sign is 0"):
         dc.viper(adata, net, reg_sign=0)
+
+
+def test_normal_quantiles():
+    from scipy.special import ndtri
+
+    from rsc_core.dc._shadows import _quantile
+
+    p = np.concatenate([np.logspace(-10, -0.31, 200), 1 - np.logspace(-10, -0.31, 200)])
+    np.testing.assert_allclose([_quantile(one) for one in p], ndtri(p), rtol=1e-13, atol=1e-15)

@@ -152,6 +152,29 @@ def test_help_lists_every_parameter(checkout):
     assert "{harmony, combat, bbknn, none} [harmony]" in printed
 
 
+def test_validate_only_says_what_would_run(checkout):
+    """The tasks are those of a run with the same parameters (the stub run below); none runs, and no results are made."""
+    status, printed = checkout.run("-profile", "test_spatial", "--validate_only", "--spatialdata", "--n_comps", 20, outdir="planned")
+    assert status == 0, printed
+    rows = re.findall(r"^  ([A-Z]+) +(.*)$", printed, re.MULTILINE)
+    planned = [f"{stage} ({tag})" for stage, tags in rows for tag in tags.split(", ")]
+    assert sorted(planned) == sorted([*EVERYTHING, "SPATIALDATA (all samples)"])
+    assert "  --n_comps 20\n" in printed and "--n_neighbors" not in printed
+    assert "Submitted process" not in printed and "Report:" not in printed
+    assert not list((checkout.launch / "planned").rglob("*")) and not (checkout.launch / "results").exists()
+
+
+@pytest.mark.parametrize("profile", ["docker", "k8s"])
+def test_spatialdata_in_images_needs_one_with_it(checkout, profile):
+    given = ["-profile", f"test,{profile}", "--k8s_claim", "work", "--validate_only", "--spatialdata"]
+    assert "--container_spatialdata: missing, in an image --spatialdata needs one" in refused(checkout, *given)
+    assert checkout.run(*given, "--container_spatialdata", "rsc-flow:spatialdata", outdir="refused")[0] == 0
+
+
+def test_validate_only_refuses_what_a_run_would(checkout):
+    assert "--n_comps: 'many' is not a whole number" in refused(checkout, "-profile", "test", "--validate_only", "--n_comps", "many")
+
+
 def schema_properties():
     schema = json.loads((ROOT / "nextflow_schema.json").read_text())
     return {name: entry for group in schema["$defs"].values() for name, entry in group["properties"].items()}
@@ -214,6 +237,11 @@ def test_an_edited_kernel_runs_its_stages_again(stub):
 def test_a_changed_parameter_runs_its_stages_again(stub):
     assert executed(stub.ran(*stub.arguments, "--min_dist", 0.3)) == of_all("EMBED", "ASSEMBLE", "REPORT")
     assert executed(stub.ran(*stub.arguments)) == []
+
+
+def test_spatialdata_runs_nothing_else_again(stub):
+    assert executed(stub.ran(*stub.arguments, "--spatialdata")) == of_all("SPATIALDATA")
+    assert (stub.launch / "out" / "spatialdata.zarr" / "zarr.json").exists()
 
 
 def test_a_changed_network_runs_its_task_again(stub):
@@ -287,6 +315,7 @@ def test_results_of_a_run(prostate):
     assert {"X_pca", "X_pca_harmony", "X_umap", "spatial"} <= set(adata.obsm)
     assert {"leiden", "total_counts"} <= set(adata.obs)
     assert "rank_genes_groups" in adata.uns
+    assert {file.name for file in (out / "multiqc").iterdir()} == {"rsc_flow_cells_mqc.json", "rsc_flow_general_mqc.json"}
     assert (out / "report.html").stat().st_size > 10_000
     tables = {table.name for table in (out / "tables").iterdir()}
     assert {"markers_wilcoxon.csv", "markers_t-test.csv", "activity_ulm.csv", "activity_mlm.csv", "activity_hallmark_aucell.csv"} <= tables

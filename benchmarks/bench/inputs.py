@@ -141,6 +141,10 @@ class Inputs:
 
     def network(self, n_sources: int, n_targets: int) -> pd.DataFrame:
         """A network as decoupler's: targets among the genes of more than 1% of the cells, weights of both signs."""
+        return self._network(n_sources, n_targets).copy()
+
+    @functools.cache  # noqa: B019 - what is timed does not make it anew; there is one object a process
+    def _network(self, n_sources, n_targets):
         draw = np.random.default_rng([n_sources, n_targets])
         found = np.bincount(self.store.indices[: self.store.indptr[min(2000, self.n_cells)]], minlength=self.n_genes)
         pool = np.flatnonzero(found > 0.01 * min(2000, self.n_cells))

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from rsc_core import __version__
+from rsc_core.cli import end
+from rsc_core.errors import RscError
 
 SCRIPTS = Path(__file__).parent / "scripts"  # in a checkout a link to bin/
 
@@ -38,6 +40,34 @@ def doctor(backend):
         if not finding.good:
             click.echo(f"     {'':<{width}}  remedy: {finding.remedy}")
     sys.exit(69 if any(not finding.good and backend in finding.needed_by for finding in findings) else 0)
+
+
+@main.group()
+def check():
+    """Say whether a file meets the requirements of others."""
+
+
+@check.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+def cellxgene(file):
+    """Check an .h5ad against the CELLxGENE schema, a line for each requirement: exit code 65 if one is not met."""
+    from rsc_core.cellxgene import SCHEMA, examine
+
+    try:
+        findings = examine(file)
+    except RscError as error:
+        end(error)
+    for finding in findings:
+        sign = click.style({True: "met    ", False: "missing"}[finding.met], fg="green" if finding.met else "red")
+        click.echo(f"{sign} {finding.where}: {finding.asks}")
+        if not finding.met:
+            click.echo(f"        found:  {finding.found}\n        remedy: {finding.remedy}")
+    missing = sum(not finding.met for finding in findings)
+    click.echo(
+        f"CELLxGENE schema {SCHEMA}: {len(findings) - missing} of {len(findings)} requirements are met. Whether terms and genes exist is "
+        "for cellxgene-schema validate, in an environment of its own."
+    )
+    sys.exit(65 if missing else 0)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -6,8 +6,10 @@ they have read their input.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import os
 import re
 import sys
@@ -25,6 +27,10 @@ FREE_SHARE = 0.85  # of the free memory that a plan may use
 LIMITS = {"cpu": "RSC_CORE_HOST_MEMORY", "gpu": "RSC_CORE_DEVICE_MEMORY"}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 PINNED = 1 << 25  # bytes of each of two buffers that copies to the device go through
+COPIERS = 4  # threads that fill or empty such a buffer: one alone does not reach the speed of the memory
+TOGETHER = 4  # blocks of 256 threads on a multiprocessor where blocks wait for each other; the oldest chip has room for so many
+PINNED_FROM = 1 << 22  # bytes of an array that copies from the device begin to use such buffers for, one for each of these threads
+DEFAULT_SHARED = 48 << 10  # bytes of shared memory that a block may have without asking
 # FMA contracts a*b+c with one rounding where the CPU twin rounds twice; without it both give the same bits.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
@@ -136,15 +142,17 @@ def to_device(value, backend: str):
 
 
 def upload(array, backend: str, dtype):
-    """An array of the host, often a map of a file, on a backend, of another dtype.
+    """A one-dimensional array of the host, often a map of a file, on a backend, of another dtype.
 
     Copies go through two pinned buffers in turn: one is filled while the other is sent, in the dtype that is stored.
     """
+    array = np.asarray(array)
     if backend == "cpu":
-        return array.astype(dtype)
+        out = np.empty(array.size, dtype=dtype)
+        fill(out, array)
+        return out
     import cupy
 
-    array = np.asarray(array)
     out, step = cupy.empty(array.size, dtype=array.dtype), max(1, PINNED // array.itemsize)
     stream, buffers = cupy.cuda.get_current_stream(), _pinned_buffers()
     for number, start in enumerate(range(0, array.size, step)):
@@ -152,7 +160,7 @@ def upload(array, backend: str, dtype):
         event.synchronize()  # the copy that used it before is done
         part = array[start : start + step]
         pinned = np.frombuffer(memory, dtype=array.dtype, count=part.size)
-        np.copyto(pinned, part)
+        fill(pinned, part)
         out[start : start + part.size].set(pinned, stream=stream)
         event.record(stream)
     return out.astype(dtype, copy=False)
@@ -165,9 +173,65 @@ def _pinned_buffers():
     return [(cupy.cuda.alloc_pinned_memory(PINNED), cupy.cuda.Event()) for _ in range(2)]
 
 
+def fill(buffer, part) -> None:
+    """Copy one array of the host into another of the same length, cast to its dtype, by several threads."""
+    edges = [part.size * i // COPIERS for i in range(COPIERS + 1)]
+    pieces = [slice(*edge) for edge in itertools.pairwise(edges)]
+    list(_copiers().map(np.copyto, [buffer[piece] for piece in pieces], [part[piece] for piece in pieces]))
+
+
+@functools.cache
+def _copiers():
+    return concurrent.futures.ThreadPoolExecutor(COPIERS, thread_name_prefix="copies")
+
+
 def to_host(value):
-    """Copy an array or sparse matrix to the host's memory; arrays of the host are returned unchanged."""
-    return value.get() if _is_device(value) else value
+    """Copy an array or sparse matrix to the host's memory; arrays of the host are returned unchanged.
+
+    Large arrays go through pinned buffers, as in :func:`upload`. What takes the time then is the host's pages, which come
+    into being when they are first written: threads share them.
+    """
+    if not _is_device(value):
+        return value
+    if getattr(value, "format", "") in ("csr", "csc"):
+        parts = tuple(to_host(part) for part in (value.data, value.indices, value.indptr))
+        return getattr(sp, f"{value.format}_matrix")(parts, shape=value.shape)
+    if getattr(value, "nbytes", 0) < PINNED_FROM:
+        return value.get()
+    import cupy
+
+    value = cupy.ascontiguousarray(value)
+    out, flat = np.empty(value.shape, dtype=value.dtype), value.ravel()
+    flat_out, step = out.reshape(-1), max(1, PINNED // COPIERS // value.itemsize)
+    stream, buffers = cupy.cuda.get_current_stream(), _landing_buffers()
+    written = [None] * COPIERS
+    for number, start in enumerate(range(0, flat.size, step)):
+        place = number % COPIERS
+        if written[place] is not None:
+            written[place].result()  # the buffer is free again
+        memory, event = buffers[place]
+        part = flat[start : start + step]
+        pinned = np.frombuffer(memory, dtype=value.dtype, count=part.size)
+        part.get(stream=stream, out=pinned, blocking=False)
+        event.record(stream)
+        written[place] = _copiers().submit(_land, event, pinned, flat_out[start : start + part.size])
+    for part in written:
+        if part is not None:
+            part.result()
+    return out
+
+
+def _land(event, pinned, out) -> None:
+    event.synchronize()
+    np.copyto(out, pinned)
+
+
+@functools.cache
+def _landing_buffers():
+    """A pinned buffer and an event for each thread."""
+    import cupy
+
+    return [(cupy.cuda.alloc_pinned_memory(PINNED // COPIERS), cupy.cuda.Event()) for _ in range(COPIERS)]
 
 
 def csr_parts(matrix, value_dtype=None):
@@ -190,11 +254,35 @@ def csr_parts(matrix, value_dtype=None):
     return matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False), values
 
 
-def module(source: Path):
-    """The compiled CUDA module of a ``.cu`` file; CuPy keeps the binary in ``CUPY_CACHE_DIR``."""
+def kernel(source: Path, name: str):
+    """A compiled CUDA kernel of a ``.cu`` file; CuPy keeps the binary in ``CUPY_CACHE_DIR``."""
     import cupy
 
-    return _module(source, cupy.cuda.runtime.getDevice())
+    return _kernel(source, name, cupy.cuda.runtime.getDevice())
+
+
+def room_in_block(kernel, n_bytes: int) -> int:
+    """Bytes of shared memory that a block of a kernel gets: as many as it wants, or none where the device has fewer."""
+    import cupy
+
+    n_bytes = int(n_bytes)
+    if n_bytes > _most_shared(cupy.cuda.runtime.getDevice()):
+        return 0
+    if n_bytes > DEFAULT_SHARED and kernel.max_dynamic_shared_size_bytes < n_bytes:
+        kernel.max_dynamic_shared_size_bytes = n_bytes
+    return n_bytes
+
+
+@functools.cache
+def _most_shared(device: int) -> int:
+    import cupy
+
+    return cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+@functools.cache
+def _kernel(source: Path, name: str, device: int):
+    return _module(source, device).get_function(name)
 
 
 @functools.cache
@@ -206,6 +294,24 @@ def _module(source: Path, device: int):
     if binary is not None:
         return cupy.RawModule(path=str(binary))
     return cupy.RawModule(code=text, options=NVRTC_OPTIONS, backend="nvrtc")
+
+
+def launch_together(kernel, n_blocks: int, threads: int, args) -> None:
+    """Start a kernel whose blocks wait for each other: the driver runs all of them at once or refuses.
+
+    Such a kernel says ``__launch_bounds__(threads, TOGETHER)``, so that a multiprocessor has room for that many blocks.
+    """
+    import cupy
+
+    n_blocks = min(n_blocks, TOGETHER * _multiprocessors(cupy.cuda.runtime.getDevice()))
+    kernel.kernel((n_blocks,), (threads,), args, enable_cooperative_groups=True)
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:
+    import cupy
+
+    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
 
 
 def cuda_source(source: Path) -> str:

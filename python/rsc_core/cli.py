@@ -90,14 +90,15 @@ def run(command) -> None:
     """
     leave_out()
     prebuilt.fill_cache()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin take the cores of the tasks beside this one
     try:
         command()
     except RscError as error:
-        _end(error)
+        end(error)
     except MemoryError as error:
         if not _of_device(error):
             raise
-        _end(
+        end(
             DeviceMemoryExhausted(
                 f"The device's memory is exhausted: {str(error).splitlines()[0]}.",
                 "The workflow retries with a smaller demand; else choose a GPU with more memory.",
@@ -109,6 +110,7 @@ def _of_device(error: MemoryError) -> bool:
     return type(error).__module__.startswith("cupy") or "CUDA" in str(error) or "out_of_memory" in str(error)
 
 
-def _end(error: RscError) -> None:
+def end(error: RscError) -> None:
+    """Print cause and remedy, and leave with the error's exit code."""
     print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
     sys.exit(error.exit_code)

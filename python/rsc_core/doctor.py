@@ -33,6 +33,7 @@ GPU_LIBRARIES = {  # module: distribution, use
     "cuvs": ("cuvs-cu13", "approximate neighbours on the GPU"),
     "cuml": ("cuml-cu13", "some embeddings on the GPU"),
 }
+OPTIONAL = {"spatialdata": "--spatialdata"}  # distribution: the only use
 LEAST_PYTHON = (3, 11)
 LEAST_JAVA = 17
 
@@ -60,13 +61,17 @@ def python() -> Finding:
 
 
 def libraries() -> list[Finding]:
-    """Versions of what every stage may import."""
+    """Versions of what every stage may import, and of what one may."""
     found = []
     for name in LIBRARIES:
         try:
             found.append(Finding(name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
             found.append(Finding(name, "not installed", False, ("cpu", "gpu"), f"pip install {name}"))
+    for name, use in OPTIONAL.items():
+        there = importlib.util.find_spec(name) is not None
+        version = importlib.metadata.version(name) if there else f"not installed (only for {use})"
+        found.append(Finding(name, version, there, (), f"pip install {name}"))
     return found
 
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
+def over_rows(function, n_rows: int) -> list:
+    """function(row) of each row, in as many threads as numba takes: NumPy and SciPy let others run while they compute."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numba
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as threads:
+        return list(threads.map(function, range(n_rows)))
+
+
 def benjamini_hochberg(p, axis=-1) -> np.ndarray:
     """p-values adjusted to control the false discovery rate.
 

@@ -6,16 +6,17 @@ import functools
 
 import numpy as np
 
-from rsc_core import backend, rng
+from rsc_core import backend
+from rsc_core.dc._order import permuted_places
 from rsc_core.dc._p import adjusted
-from rsc_core.dc._read import BLOCK_ROWS, blocks, read, spread_rows
+from rsc_core.dc._read import BLOCK_ROWS, blocks, read
 from rsc_core.kernels import network as kernels
 
 TIMES, SEED = 1000, 42
 DIGITS = 52  # bits of the largest sum of whole numbers; float64 holds 53
-TILES_COST = 0.12  # of a target in dense tiles, beside a stored gene or edge that is looked up in lists
-CELLS, SUMS_BYTES = 512, 1 << 23  # cells at a time on the CPU, and bytes of their sums under permutations: about its cache
-MOST_SOURCES = 320  # whose sums a CUDA block holds at once
+WIDTH, LEAST_GENES = 32, 1024  # permutations of a group, for at least so many genes
+CELLS = 512  # cells at a time on the CPU, whose rows are about its cache
+TABLE_BYTES = 1 << 29  # of the places of targets under permutations
 FUNCTIONS = ("wmean", "wsum")
 
 
@@ -47,11 +48,13 @@ def wsum(data, net, *, times=TIMES, seed=SEED, tmin=5, layer=None, raw=False, bs
 
     Notes
     -----
-    The genes that are permuted are those that are not 0 in all cells, in the order of the data. Sums that are compared
-    are of whole numbers: a cell's values and a source's weights, rounded to 21 bits of their largest (for 512 targets; a
-    bit less for 4 times as many). They are exact, so that a tie is a tie, and p equal on both backends and for any
-    ``bsize``; norm differs by about 1e-6 from that of unrounded values. Where the null does not vary (a cell without
-    expression), norm is 0 and p is 1.
+    The genes that are permuted are those that are not 0 in all cells. From 1,024 genes on, permutations come in groups of 32:
+    a random order of the weights is moved on gene by gene, along a random order of the genes. Each alone is any order with
+    one probability, so that p means the same; two of a group are as good as independent (the correlation of their sums is
+    about 1 / sqrt(genes)). Sums that are compared are of whole numbers: a cell's values and a source's weights, rounded to
+    21 bits of their largest (for 512 targets; a bit less for 4 times as many). They are exact, so that a tie is a tie, and p
+    equal on both backends and for any ``bsize``; norm differs by about 1e-6 from that of unrounded values. Where the null
+    does not vary (a cell without expression), norm is 0 and p is 1.
 
     decoupler 1 and 2 count \\|E_i\\| > \\|E\\| and fold that at 1/2, which for sums of one sign is nearly our p (without
     ties, and 2/times for 0), and has no meaning otherwise: a sum in the middle of its null can have a small p. Ours is
@@ -110,12 +113,12 @@ def waggr(data, net, *, fun="wmean", times=TIMES, seed=SEED, tmin=5, layer=None,
         raise ValueError(f"fun is {fun!r}; it must be one of {', '.join(FUNCTIONS)}, or a function of x and w")
     given = read("waggr", data, net, tmin, layer, raw, bsize, verbose)
     if callable(fun):
-        estimate, norm, p = _by_function(given, fun, times, seed)
+        estimate, norm, least = _by_function(given, fun, times, seed)
     else:
         estimate = _estimate(given, fun)
-        norm, p = _test(given, times, seed) if times > 1 else (None, None)
+        norm, least = _test(given, times, seed) if times > 1 else (None, None)
     if times > 1:
-        return given.store(score=norm, padj=adjusted(p))
+        return given.store(score=norm, padj=adjusted(_p_of(least, times)[0]))
     return given.store(score=estimate)
 
 
@@ -124,131 +127,119 @@ def _weighted(name, table, net, times, seed, tmin, layer, raw, bsize, verbose):
     estimate = _estimate(given, name)
     if times < 2:
         return given.store(score=estimate)
-    norm, p = _test(given, times, seed)
-    return given.store(score=estimate, norm=norm, corr=estimate * -np.log10(p), padj=adjusted(p))
+    norm, least = _test(given, times, seed)
+    p, evidence = _p_of(least, times)
+    return given.store(score=estimate, norm=norm, corr=estimate * evidence, padj=adjusted(p))
 
 
 def _estimate(given, name):
-    product = backend.to_host(given.product)
     if name == "wsum":
-        return product
+        return given.product
+    size = np.asarray(abs(given.weights).sum(axis=0)).ravel()
     with np.errstate(invalid="ignore"):
-        return product / np.asarray(abs(given.weights).sum(axis=0)).ravel()
+        return given.product / backend.xp_of(given.product).asarray(size)
 
 
-def orders(seen, times, seed, xp):
-    """Permutations of the genes seen, as rows of weights: int32 (times, genes); other genes stay where they are."""
-    where = np.flatnonzero(seen).astype(np.int32)
-    order = xp.empty((times, len(seen)), dtype=np.int32)
-    order[:] = xp.arange(len(seen), dtype=np.int32)
-    stream = np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"])
-    keys = xp.empty(times * where.size, dtype=np.uint64)
-    kernels.random_keys(keys.size, *stream, keys)
-    kernels.permute(keys.size, keys, where.size, len(seen), xp.asarray(where), order)
-    return order
+def places(n_genes, times, seed, xp):
+    """Places of the genes (those seen), as they are observed and under permutations.
+
+    Of fewer than 1,024 genes, a permutation is an order of its own. Of more, 32 are a group: a random order of the weights is
+    moved on by 0, 1, ..., 31 genes, along a random order of the genes.
+
+    Returns
+    -------
+    int32 (1 + groups, genes)
+        The observed places, and the first places of each group.
+    width
+        Permutations of a group: permutation i moves the places of row 1 + i // width on by i % width, from the end to the
+        beginning.
+    """
+    width = WIDTH if n_genes >= LEAST_GENES else 1
+    n_groups = -(-times // width)
+    place = xp.empty((1 + n_groups, n_genes), dtype=np.int32)
+    drawn = permuted_places(n_genes, n_groups + (width > 1), seed, xp)
+    place[0] = drawn[n_groups] if width > 1 else xp.arange(n_genes, dtype=np.int32)
+    place[1:] = drawn[:n_groups]
+    return place, width
 
 
 def _test(given, times, seed):
-    """Normalised estimates and p-values of weighted sums under permutations."""
+    """Normalised estimates of weighted sums under permutations, and the permutations on the side that has fewer."""
     given.check()
-    xp = backend.xp_of(given.parts[2])
-    weights, bits = _whole_weights(given.weights)
-    weights, order = spread_rows(weights, given.seen), orders(given.seen, times, seed, xp)
-    norm, p = np.empty((2, given.shape[0], weights.shape[1]))
-    for start in range(0, weights.shape[1], MOST_SOURCES):
-        some = slice(start, start + MOST_SOURCES)
-        norm[:, some], p[:, some] = _test_some(given, weights[:, some], bits, order)
-    return norm, p
+    xp, n_genes = backend.xp_of(given.parts[2]), given.weights.shape[0]
+    place, width = places(n_genes, times, seed, xp)
+    home = np.full(given.seen.size, -1, dtype=np.int32)
+    home[given.seen] = backend.to_host(place[0])
+    home = xp.asarray(home)
+    n_sources = len(given.sources)
+    norm, least = xp.empty((given.shape[0], n_sources)), xp.empty((given.shape[0], n_sources), dtype=np.int32)
+    most_edges = TABLE_BYTES // (4 * len(place))
+    for some in _parts(given.weights.getnnz(axis=0), most_edges):
+        _test_some(given, some, home, place, width, times, norm, least)
+    return norm, least
 
 
-def _test_some(given, weights, bits, order):
-    """The same for a part of the sources."""
-    xp, times, (n_genes, n_sources) = backend.xp_of(order), len(order), weights.shape
-    per_cell = len(given.parts[2]) / max(1, given.shape[0])
-    as_tiles = TILES_COST * weights.nnz < per_cell * (1 + weights.nnz / n_genes)
-    sums_of = (_tiles if as_tiles else _lists)(weights, bits, xp)
-    same = xp.arange(n_genes, dtype=np.int32)[None, :]
-    if as_tiles:
-        inverse = xp.empty_like(order)
-        inverse[xp.arange(times)[:, None], order] = same
-        order = inverse
-    norm, p = np.empty((2, given.shape[0], n_sources))
-    room = SUMS_BYTES if xp is np else backend.available_bytes("gpu") // 8
-    step = max(1, min(given.rows(8 * n_genes), CELLS if xp is np else BLOCK_ROWS, room // (8 * n_sources * 32)))
-    for first, last, indptr, indices, values in blocks(given.parts, step):
+def _parts(sizes, most):
+    """Slices of neighbouring sources that have at most so many edges together, or are one source."""
+    start, held = 0, 0
+    for s, size in enumerate(sizes):
+        if s > start and held + size > most:
+            yield slice(start, s)
+            start, held = s, 0
+        held += size
+    yield slice(start, len(sizes))
+
+
+def _test_some(given, some, home, place, width, times, norm, least):
+    """The same for a part of the sources, whose columns of the results it fills."""
+    xp, n_genes = backend.xp_of(place), place.shape[1]
+    indptr, target, weight, bits = _whole_edges(given.weights[:, some])
+    n_sources, length = len(indptr) - 1, n_genes + width - 1
+    edges = xp.take(place, xp.asarray(target), axis=1), xp.asarray(indptr), xp.asarray(weight)
+    for first, last, *block in blocks(given.parts, min(given.rows(4 * length), CELLS if xp is np else BLOCK_ROWS)):
         n_cells = last - first
-        whole = xp.empty_like(values)
-        kernels.whole_numbers(n_cells, indptr, values, bits, whole)
-        block = (n_cells, indptr, indices, whole)
-        observed = sums_of(block, same)[:, 0].copy()
-        above, below = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
-        total, squares = xp.zeros((2, n_cells, n_sources))
-        at_once = max(1, min(room // (8 * n_sources * n_cells), times))
-        for start in range(0, times, at_once):
-            sums = sums_of(block, order[start : start + at_once])
-            kernels.add_moments(n_cells * n_sources, sums, observed, sums.shape[1], n_sources, above, below, total, squares)
-        host = (backend.to_host(part) for part in (above, below, total, squares))
-        norm[first:last], p[first:last] = _normalised(*host, times)
-    return norm, p
+        rows = xp.zeros((n_cells, length), dtype=np.int32)
+        kernels.fill_rows(n_cells, *block, home, bits, n_genes, length, rows)
+        above, below = xp.empty((2, n_cells, n_sources), dtype=np.int32)
+        total, squares = xp.empty((2, n_cells, n_sources))
+        sizes = length, width, times, target.size, n_sources
+        kernels.permuted_moments(n_cells, rows, *edges, *sizes, above, below, total, squares)
+        norm[first:last, some] = _normalised(total, squares, times)
+        least[first:last, some] = xp.minimum(above, below)
 
 
-def _whole_weights(weights):
-    """Weights as whole numbers, each source's largest below 2^bits; the bits of values and weights whose sums are exact.
+def _whole_edges(weights):
+    """Each source's targets and weights as whole numbers, the largest below 2^bits, filled up to a multiple of 4 with 0.
 
-    Sums of products hold 52 bits, and sums of either half of the products' bits 31.
+    ``bits`` are those of values and weights whose sums of products are exact.
     """
-    n_terms = int(weights.getnnz(axis=0).max()).bit_length()
-    bits = min(24, (DIGITS - n_terms) // 2, 31 - n_terms)
-    largest = abs(weights).max(axis=0).toarray().ravel()
-    whole = weights.copy()
-    whole.data = np.rint(np.ldexp(whole.data, (bits - np.frexp(largest)[1])[whole.indices]))
-    return whole, bits
+    by_source = weights.T.tocsr()
+    n_targets = np.diff(by_source.indptr)
+    bits = min(24, (DIGITS - int(n_targets.max()).bit_length()) // 2)
+    largest = abs(by_source).max(axis=1).toarray().ravel()
+    indptr = np.concatenate([[0], np.cumsum((n_targets + 3) // 4 * 4)])
+    source = np.repeat(np.arange(n_targets.size), n_targets)
+    at = np.arange(source.size) + (indptr[:-1] - by_source.indptr[:-1])[source]
+    target, weight = np.zeros((2, indptr[-1]), dtype=np.int32)
+    target[at] = by_source.indices
+    weight[at] = np.rint(np.ldexp(by_source.data, (bits - np.frexp(largest)[1])[source]))
+    return indptr, target, weight, bits
 
 
-def _lists(weights, bits, xp):
-    """A function that sums cells under permutations (permutations, genes), by the edges of each gene."""
-    indptr, source, weight = backend.csr_parts(weights, np.float64)
-    last = np.zeros(source.size, dtype=np.int64)
-    last[indptr[1:][np.diff(indptr) > 0] - 1] = 1
-    edges = xp.asarray(weight.astype(np.int64) * (1 << 16) + source * np.int64(2) + last)
-    first_edge = xp.asarray(np.where(np.diff(indptr) > 0, indptr[:-1], -1).astype(np.int32))
-    n_genes, n_sources = weights.shape
-
-    def sums_of(block, order):
-        n_cells, n_orders = block[0], len(order)
-        sums = xp.empty((n_cells, n_orders, n_sources))
-        sizes = n_cells, n_genes, n_orders, n_sources, bits
-        kernels.permuted_sums(n_cells * n_orders, *block[1:], first_edge[order], edges, *sizes, sums)
-        return sums
-
-    return sums_of
-
-
-def _tiles(weights, bits, xp):
-    """The same by the targets of each source, for dense tiles of cells; it takes the inverse permutations."""
-    by_source = tuple(xp.asarray(part) for part in backend.csr_parts(weights.T.tocsr(), np.float64))
-    n_genes, n_sources = weights.shape
-
-    def sums_of(block, order):
-        n_cells, n_orders, n_tiles = block[0], len(order), -(-block[0] // kernels.TILE)
-        tiles = xp.zeros((n_tiles, n_genes, kernels.TILE), dtype=np.float32)
-        kernels.fill_tiles(*block, n_genes, tiles)
-        sums = xp.empty((n_cells, n_orders, n_sources))
-        n_items = n_tiles * n_orders * n_sources * kernels.TILE
-        kernels.tile_sums(n_items, tiles, order, *by_source, n_cells, n_genes, n_orders, n_sources, sums)
-        return sums
-
-    return sums_of
-
-
-def _normalised(above, below, total, squares, times):
-    """norm and p from counts, sums and sums of squares of (permuted - observed)."""
+def _normalised(total, squares, times):
+    """Normalised estimates from sums and sums of squares of (permuted - observed)."""
+    xp = backend.xp_of(total)
     mean = total / times
     spread = squares - total * mean
     still = spread <= times * np.finfo(np.float64).eps * squares
-    spread[still] = 1.0
-    norm = np.where(still, 0.0, -mean / np.sqrt(spread / (times - 1)))
-    return norm, np.minimum(1.0, 2 * (1 + np.minimum(above, below)) / (times + 1))
+    return xp.where(still, 0.0, -mean / xp.sqrt(xp.where(still, 1.0, spread) / (times - 1)))
+
+
+def _p_of(least, times):
+    """p and -log10 p for numbers of permuted sums on the side that has fewer, each where the numbers are."""
+    xp = backend.xp_of(least)
+    p = np.minimum(1.0, 2 * (1 + np.arange(times + 1)) / (times + 1))
+    return tuple(xp.asarray(table)[least] for table in (p, -np.log10(p)))
 
 
 def _by_function(given, fun, times, seed):
@@ -262,9 +253,9 @@ def _by_function(given, fun, times, seed):
         raise ValueError(f"fun cannot be compiled or fails for x = (1, 2, 3), w = (-1, 0, 2): {error}") from error
     where = np.flatnonzero(given.seen)
     shape = (given.shape[0], len(given.sources))
-    estimate, norm, p = np.empty(shape), np.zeros(shape), np.ones(shape)
+    estimate, norm, least = np.empty(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
     same = np.arange(where.size)
-    permutations = [rng.permutation(seed, "network", where.size, number) for number in range(times)]
+    permutations = list(_as_orders(*places(where.size, times, seed, np), times)) if times > 1 else []
     column = np.full(given.shape[1], -1)
     column[where] = same
     for first, last, indptr, indices, values in blocks(given.parts, min(given.bsize, 1024)):
@@ -281,8 +272,17 @@ def _by_function(given, fun, times, seed):
                 below += difference <= 0
                 total += difference
                 squares += difference * difference
-            norm[first:last], p[first:last] = _normalised(above, below, total, squares, times)
-    return estimate, norm, p
+            norm[first:last], least[first:last] = _normalised(total, squares, times), np.minimum(above, below)
+    return estimate, norm, least
+
+
+def _as_orders(place, width, times):
+    """Each permutation as the gene whose weight a gene takes: int64 (genes,)."""
+    n_genes = place.shape[1]
+    order = np.empty(n_genes, dtype=np.int64)
+    for number in range(times):
+        order[(place[1 + number // width] + number % width) % n_genes] = np.arange(n_genes)
+        yield order[place[0]]
 
 
 @functools.lru_cache(maxsize=16)

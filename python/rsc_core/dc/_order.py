@@ -7,6 +7,7 @@ import numpy as np
 from rsc_core import backend, rng
 from rsc_core.dc._read import blocks
 from rsc_core.kernels import places as kernels
+from rsc_core.kernels.network import permute, random_keys
 
 TIES = 0  # the permutation of the genes that breaks ties
 
@@ -49,11 +50,7 @@ class Order:
 
     def places(self, n_cells, block):
         """Places from the highest value, 0, 1, ...: int32 (cells, columns)."""
-        place = self.xp.full((n_cells, self.n_genes), -1, dtype=np.int32)
-        n_above = self.xp.empty(n_cells, dtype=np.int32)
-        kernels.places_of_stored(n_cells, *block, self.column, self.n_genes, place, n_above)
-        kernels.places_of_zeros(n_cells, self.n_genes, n_above, place)
-        return place
+        return places(n_cells, block, self.column, self.n_genes)
 
     def sums(self, amount):
         """Sums over the targets of each source of the weight times the amount of the targets' places.
@@ -65,7 +62,7 @@ class Order:
 
         Returns
         -------
-        float64 (cells, sources) of the host.
+        float64 (cells, sources) where the data are.
         """
         indptr, target, ones = self.sources()
         amount, n_sources = self.xp.asarray(amount), len(self.given.sources)
@@ -73,4 +70,27 @@ class Order:
         for first, last, block in self.blocks():
             place = self.places(last - first, block)
             kernels.place_sums((last - first) * n_sources, place, indptr, target, ones, amount, self.n_genes, n_sources, out[first:last])
-        return backend.to_host(out)
+        return out
+
+
+def places(n_cells, block, column, n_genes):
+    """Places of a block's genes from the highest value, 0, 1, ...: int32 (cells, columns)."""
+    xp = backend.xp_of(column)
+    place, n_above = xp.full((n_cells, n_genes), -1, dtype=np.int32), xp.empty(n_cells, dtype=np.int32)
+    kernels.places_of_stored(n_cells, *block, column, n_genes, *room_to_sort(block), place, n_above)
+    kernels.places_of_zeros(n_cells, n_genes, n_above, place)
+    return place
+
+
+def permuted_places(n_genes, times, seed, xp):
+    """The place that each gene gets in ``rng.permutation(seed, "network", n_genes, number)``: int32 (times, genes)."""
+    keys, place = xp.empty(times * n_genes, dtype=np.uint64), xp.empty((times, n_genes), dtype=np.int32)
+    random_keys(keys.size, np.uint64(seed & (1 << 64) - 1), np.uint64(rng.PURPOSES["network"]), keys)
+    permute(keys.size, keys, n_genes, place)
+    return place
+
+
+def room_to_sort(block):
+    """Room for the values and the columns of a block's stored genes."""
+    xp, n_stored = backend.xp_of(block[2]), block[2].size
+    return xp.empty(n_stored), xp.empty(n_stored, dtype=np.int32)

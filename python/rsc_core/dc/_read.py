@@ -80,7 +80,8 @@ class Given:
 
     def store(self, **tables):
         """Keep tables ``score``, ``padj``, ... in obsm under ``<table>_<method>``; of a DataFrame, return them in this order."""
-        tables = {key: pd.DataFrame(backend.to_host(values), self.obs_names, self.sources) for key, values in tables.items()}
+        columns = pd.Index(self.sources)
+        tables = {key: pd.DataFrame(backend.to_host(values), self.obs_names, columns, copy=False) for key, values in tables.items()}
         if isinstance(self.table, pd.DataFrame):
             return next(iter(tables.values())) if len(tables) == 1 else tuple(tables.values())
         for key, values in tables.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsc_core import backend
 from rsc_core.dc._order import Order
 from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, read
@@ -50,7 +51,7 @@ def aucell(data, net, *, n_up=None, seed=0, tmin=5, layer=None, raw=False, bsize
     score = Order(given, seed).sums(np.maximum(n_up - 1.0 - np.arange(n_genes), 0.0))
     n_targets = given.weights.getnnz(axis=0)
     first = np.minimum(n_targets, n_up - 1)
-    return given.store(score=score / (first * n_up - first * (first + 1) / 2))
+    return given.store(score=score / backend.xp_of(score).asarray(first * n_up - first * (first + 1) / 2))
 
 
 def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=5, layer=None, raw=False, bsize=BLOCK_ROWS, verbose=False):
@@ -99,17 +100,30 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     n_background = n_genes if n_bg is None else int(n_bg)
     rank = np.arange(n_genes)
     both = Order(given, seed).sums(((rank < n_up) | (rank >= n_genes - n_bm)).astype(np.float64))
-    n_targets, n_chosen = given.weights.getnnz(axis=0), n_up + n_bm
-    alone = n_targets - both
-    neither = n_background - both - alone - (n_chosen - both)
-    if (neither < 0).any():
-        raise ValueError(f"n_bg is {n_background}; it must be at least {n_chosen + n_targets.max()}: the genes selected and the targets")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.log((both + ha_corr) * (neither + ha_corr) / ((alone + ha_corr) * (n_chosen - both + ha_corr)))
-    p = np.empty_like(score)
-    for s, n in enumerate(n_targets):
-        p[:, s] = _fisher(int(n), n_chosen, n_background)[both[:, s].astype(np.int64)]
+    score, p = _by_count(both, given.weights.getnnz(axis=0), n_up + n_bm, n_background, ha_corr)
     return given.store(score=score, padj=adjusted(p))
+
+
+def _by_count(both, n_targets, n_chosen, n_background, ha_corr):
+    """Scores and p of the numbers of targets chosen (cells, sources), from tables of all numbers that a source can have."""
+    xp = backend.xp_of(both)
+    if n_background < n_chosen + n_targets.max():
+        least = backend.to_host(both).min(axis=0, initial=n_chosen)
+        if (n_background < n_chosen + n_targets - least).any():
+            raise ValueError(
+                f"n_bg is {n_background}; it must be at least {n_chosen + n_targets.max()}: the genes selected and the targets"
+            )
+    count = np.arange(n_targets.max() + 1)
+    alone = n_targets[:, None] - count
+    neither = n_background - alone - n_chosen
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.log((count + ha_corr) * (neither + ha_corr) / ((alone + ha_corr) * (n_chosen - count + ha_corr)))
+    p = np.full(score.shape, np.nan)
+    of_size = {n: _fisher(int(n), n_chosen, n_background) for n in set(n_targets)}
+    for s, n in enumerate(n_targets):
+        p[s, : n + 1] = of_size[n]
+    at = both.astype(np.int64) + xp.arange(n_targets.size, dtype=np.int64) * count.size
+    return tuple(xp.take(xp.asarray(table.ravel()), at) for table in (score, p))
 
 
 def _number_up(n_up, n_genes) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsc_core import backend, rng
-from rsc_core.dc._order import Order
+from rsc_core import backend
+from rsc_core.dc._order import Order, permuted_places, places
 from rsc_core.dc._p import adjusted
 from rsc_core.dc._read import BLOCK_ROWS, blocks, read
 from rsc_core.kernels import places as kernels
@@ -56,20 +56,19 @@ def gsea(data, net, *, times=TIMES, seed=SEED, tmin=5, layer=None, raw=False, bs
     xp, n_sources = order.xp, len(given.sources)
     n_targets = _n_targets(given, order.n_genes)
     sizes, size_of = np.unique(n_targets, return_inverse=True)
-    places = _random_places(order.n_genes, sizes, times if times > 1 else 0, seed)
-    null = tuple(xp.asarray(part) for part in (places, np.concatenate([[0], np.cumsum(sizes)]), size_of.astype(np.int64)))
+    size_indptr, size_of = (xp.asarray(part) for part in (np.concatenate([[0], np.cumsum(sizes)]), size_of.astype(np.int64)))
+    null = random_places(order.n_genes, size_indptr, times if times > 1 else 0, seed), size_indptr, size_of
     score, p = np.empty((2, given.shape[0], n_sources))
     for first, last, block in order.blocks(bytes_of_a_gene=12):
         n_cells = last - first
         place = order.places(n_cells, block)
-        columns, amount = xp.empty_like(place), xp.zeros(place.shape)
-        kernels.order_columns(n_cells, *block, order.column, order.n_genes, place, columns, amount)
+        columns, amount, zeros = ordered(n_cells, block, order.column, place)
         high, low = _walks(order, columns, amount, n_targets)
         observed = xp.where(high > -low, high, low)
         if times < 2:
             score[first:last] = backend.to_host(observed)
         else:
-            score[first:last], p[first:last] = _against_random(observed, amount, *null, order.n_genes)
+            score[first:last], p[first:last] = _against_random(observed, amount, zeros, *null, order.n_genes)
     return given.store(score=score) if times < 2 else given.store(score=score, padj=adjusted(p))
 
 
@@ -142,11 +141,8 @@ def gsva(
     amount = xp.asarray(np.trunc(np.abs(n_genes / 2 - rank))[None, :] ** tau)
     points = np.empty((2, given.shape[0], len(given.sources)))
     for first, last, *block in blocks(parts, given.rows(20 * n_genes)):
-        place, n_above = xp.full((last - first, n_genes), -1, dtype=np.int32), xp.empty(last - first, dtype=np.int32)
-        kernels.places_of_stored(last - first, *block, column, n_genes, place, n_above)
-        kernels.places_of_zeros(last - first, n_genes, n_above, place)
-        columns, ignored = xp.empty_like(place), xp.zeros(place.shape)
-        kernels.order_columns(last - first, *block, column, n_genes, place, columns, ignored)
+        place = places(last - first, block, column, n_genes)
+        columns, *_ = ordered(last - first, block, column, place)
         for out, point in zip(points, _walks(order, columns, amount, n_targets), strict=True):
             out[first:last] = backend.to_host(point)
     high, low = points
@@ -172,16 +168,24 @@ def _walks(order, columns, amount, n_targets):
     return high, low
 
 
-def _random_places(n_genes, sizes, times, seed):
-    """Ascending places of random sets of each size, side by side: int32 (times, sum of sizes)."""
-    places = np.empty((times, int(sizes.sum())), dtype=np.int32)
-    for number in range(times):
-        drawn = rng.permutation(seed, "network", n_genes, number + 1)  # number 0 breaks ties
-        places[number] = np.concatenate([np.sort(drawn[:size]) for size in sizes])
+def ordered(n_cells, block, column, place):
+    """Columns in the order of their places, sizes of the values there, and where those that are 0 begin and end."""
+    xp = backend.xp_of(place)
+    columns, amount, zeros = xp.empty_like(place), xp.zeros(place.shape), xp.empty((n_cells, 2), dtype=np.int32)
+    kernels.order_columns(n_cells, *block, column, place.shape[1], place, columns, amount, zeros)
+    return columns, amount, zeros
+
+
+def random_places(n_genes, size_indptr, times, seed):
+    """Ascending places of random sets of each size, side by side: int32 (times, sum of sizes), where ``size_indptr`` is."""
+    xp, n_sizes = backend.xp_of(size_indptr), size_indptr.size - 1
+    rank = permuted_places(n_genes, 1 + times, seed, xp)[1:]  # number 0 breaks ties
+    places = xp.empty((times, int(size_indptr[-1])), dtype=np.int32)
+    kernels.random_sets(times * n_sizes, rank, size_indptr, n_genes, n_sizes, places)
     return places
 
 
-def _against_random(observed, amount, places, size_indptr, size_of, n_genes):
+def _against_random(observed, amount, zeros, places, size_indptr, size_of, n_genes):
     """Normalised scores and p-values of the observed ones, on the host."""
     xp, (n_cells, n_sources), n_sizes = backend.xp_of(observed), observed.shape, len(size_indptr) - 1
     n_same, n_beyond = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
@@ -190,7 +194,7 @@ def _against_random(observed, amount, places, size_indptr, size_of, n_genes):
     for start in range(0, len(places), at_once):
         chunk = places[start : start + at_once]
         score = xp.empty((n_cells, len(chunk), n_sizes))
-        kernels.null_walks(score.size, amount, chunk, size_indptr, n_genes, len(chunk), n_sizes, score)
+        kernels.null_walks(score.size, amount, zeros, chunk, size_indptr, n_genes, len(chunk), n_sizes, score)
         kernels.signed_moments(observed.size, score, size_of, observed, len(chunk), n_sizes, n_sources, n_same, n_beyond, total)
     observed, n_same, n_beyond, total = (backend.to_host(part) for part in (observed, n_same, n_beyond, total))
     known = (total != 0) & (observed != 0)

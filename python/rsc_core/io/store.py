@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata.experimental import read_dispatched
 from anndata.io import read_elem, write_elem
 
 from rsc_core import backend
@@ -31,13 +32,21 @@ def smallest_count_dtype(largest: int) -> np.dtype:
     return np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def create_csr(parent, key: str, shape, nnz: int, value_dtype, index_dtype) -> h5py.Group:
-    """A group that anndata reads as a CSR matrix, with its datasets ``data`` and ``indices`` to be filled; ``indptr`` is to be added."""
+def create_csr(parent, key: str, shape, nnz: int, value_dtype, index_dtype):
+    """A group that anndata reads as a CSR matrix, with its arrays ``data`` and ``indices`` to be filled; ``indptr`` is to be added.
+
+    ``parent`` is a group of h5py or of zarr.
+    """
     group = parent.create_group(key)
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})
-    group.create_dataset("data", (nnz,), dtype=value_dtype)
-    group.create_dataset("indices", (nnz,), dtype=index_dtype)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [int(n) for n in shape]})
+    add_array(group, "data", shape=(nnz,), dtype=value_dtype)
+    add_array(group, "indices", shape=(nnz,), dtype=index_dtype)
     return group
+
+
+def add_array(group, key: str, **options) -> None:
+    """Add an array to a group of h5py or of zarr, of ``shape`` and ``dtype`` or of ``data``."""
+    (group.create_dataset if isinstance(group, h5py.Group) else group.create_array)(key, **options)
 
 
 def write_store(
@@ -105,6 +114,15 @@ def write_store(
         write_elem(file, "uns", {**(uns or {}), "rsc_core": {"store": json.dumps(record, sort_keys=True)}})
 
 
+def _read(read, key, element, *, iospec):
+    """An element as anndata reads it; strings that Arrow will hold go there at once, not by way of Python's."""
+    if iospec.encoding_type != "nullable-string-array" or pd.StringDtype().storage != "pyarrow":
+        return read(element)
+    import pyarrow as pa
+
+    return pd.arrays.ArrowStringArray(pa.array(element["values"][()], pa.large_string(), mask=element["mask"][()]))
+
+
 class CountsStore:
     """A counts store, mapped into memory for reading.
 
@@ -146,7 +164,7 @@ class CountsStore:
 
     def _element(self, key):
         with h5py.File(self.path) as file:
-            return read_elem(file[key])
+            return read_dispatched(file[key], _read)
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -185,7 +203,9 @@ class CountsStore:
         """:meth:`rows` on a backend, counts as float32: copied as stored, in half the bytes, and widened there."""
         here = slice(self.indptr[start], self.indptr[stop])
         values, indices = (backend.upload(part[here], backend_name, dtype) for part, dtype in ((self.data, "f4"), (self.indices, "i4")))
-        indptr = backend.to_device(self.indptr[start : stop + 1] - self.indptr[start], backend_name)
+        indptr = self.indptr[start : stop + 1] - self.indptr[start]
+        narrow = indptr[-1] <= np.iinfo(np.int32).max  # CuPy looks through wide offsets for whether they could be narrow
+        indptr = backend.to_device(indptr.astype(np.int32) if narrow else indptr, backend_name)
         return backend.sparse_of(backend.xp_of(values)).csr_matrix((values, indices, indptr), shape=(stop - start, self.shape[1]))
 
     def counts(self) -> sp.csr_matrix:

@@ -2,6 +2,13 @@
 typedef long long i64;
 typedef unsigned long long u64;
 
+// Bytes of shared memory that the launch asked for.
+__device__ __forceinline__ unsigned int shared_bytes() {
+    unsigned int n;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(n));
+    return n;
+}
+
 __device__ __forceinline__ u64 mix64(u64 x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
@@ -32,6 +39,27 @@ __device__ __forceinline__ double exp_double(double x) {
     p = p * r + 1.0 / 6.0;
     p = p * r + 0.5;
     return ldexp(1.0 + (r + (r * r) * p), (int)n);
+}
+
+__device__ __forceinline__ double log_double(double x) {
+    int e;
+    double m = frexp(x, &e);
+    if (m <= 0.7071067811865476) {
+        m *= 2.0;
+        e -= 1;
+    }
+    const double s = (m - 1.0) / (m + 1.0), z = s * s;
+    double p = 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
 }
 
 __device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64 n_nearest, i64* nearest, double* nearest_distance) {

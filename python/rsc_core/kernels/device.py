@@ -62,6 +62,31 @@ def exp_double(x):
     return math.ldexp(1.0 + (r + (r * r) * p), int(n))
 
 
+@numba.njit(inline="always")
+def log_double(x):
+    """log(x) of a positive normal number, with the same bits on both backends.
+
+    log(x) = e log 2 + log(m), x = 2^e m, sqrt(1/2) < m <= sqrt(2), log(m) = 2 atanh(s), s = (m - 1) / (m + 1): series to
+    s^21. Within 2 ulp.
+    """
+    m, e = math.frexp(x)
+    if m <= 0.7071067811865476:
+        m, e = m * 2.0, e - 1
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 1.0 / 21.0
+    p = p * z + 1.0 / 19.0
+    p = p * z + 1.0 / 17.0
+    p = p * z + 1.0 / 15.0
+    p = p * z + 1.0 / 13.0
+    p = p * z + 1.0 / 11.0
+    p = p * z + 1.0 / 9.0
+    p = p * z + 1.0 / 7.0
+    p = p * z + 1.0 / 5.0
+    p = p * z + 1.0 / 3.0
+    return e * 0.6931471805599453 + 2.0 * (s + s * z * p)
+
+
 @numba.njit
 def keep_nearest(other, d, filled, nearest, nearest_distance):
     """Put a neighbour in its place by (distance, index) unless it is there or all places are nearer; how many are filled."""

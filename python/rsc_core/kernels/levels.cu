@@ -77,7 +77,7 @@ extern "C" __global__ void count_between(i64 n_items, const i64* indptr, const i
 }
 
 extern "C" __global__ void gather_arcs(i64 n_items, const i64* indptr, const int* neighbor, const i64* weight, const int* vertex,
-                                       const i64* bounds, int* name, i64* total, i64* count) {
+                                       const i64* bounds, int* name, i64* total, int* owner, int* rank, i64* count) {
     const i64 v = thread_item() / 32;
     if (v >= n_items) return;
     const int mine = vertex[v];
@@ -88,7 +88,10 @@ extern "C" __global__ void gather_arcs(i64 n_items, const i64* indptr, const int
         i64 place = (i64)(mix64((u64)other + 0x9E3779B97F4A7C15ULL) % (u64)width);
         while (true) {
             const int there = atomicCAS(name + start + place, EMPTY, other);
-            if (there == EMPTY) add(count + mine, 1);
+            if (there == EMPTY) {
+                owner[start + place] = mine;
+                rank[start + place] = (int)add(count + mine, 1);
+            }
             if (there == EMPTY || there == other) break;
             place = place + 1 < width ? place + 1 : 0;
         }
@@ -96,16 +99,13 @@ extern "C" __global__ void gather_arcs(i64 n_items, const i64* indptr, const int
     }
 }
 
-extern "C" __global__ void pack_arcs(i64 n_items, const i64* bounds, const int* name, const i64* total, const i64* indptr, i64* filled,
-                                     int* neighbor, i64* weight) {
-    const i64 row = thread_item() / 32;
-    if (row >= n_items) return;
-    for (i64 place = bounds[row] + threadIdx.x % 32; place < bounds[row + 1]; place += 32)
-        if (name[place] != EMPTY) {
-            const i64 to = indptr[row] + add(filled + row, 1);
-            neighbor[to] = name[place];
-            weight[to] = total[place];
-        }
+extern "C" __global__ void pack_arcs(i64 n_items, const int* name, const i64* total, const int* owner, const int* rank,
+                                     const i64* indptr, int* neighbor, i64* weight) {
+    const i64 place = thread_item();
+    if (place >= n_items || name[place] == EMPTY) return;
+    const i64 to = indptr[owner[place]] + rank[place];
+    neighbor[to] = name[place];
+    weight[to] = total[place];
 }
 
 extern "C" __global__ void lower_labels(i64 n_items, const i64* indptr, const int* neighbor, const int* community, int* label,

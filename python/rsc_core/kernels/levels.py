@@ -89,9 +89,12 @@ def count_between(n_items, indptr, neighbor, vertex, places):
                 places[vertex[v]] += 2
 
 
-@twin("int64 int32 int64 int32 int64 int32 int64 int64", per_item=32)
-def gather_arcs(n_items, indptr, neighbor, weight, vertex, bounds, name, total, count):
-    """Sum the arcs from each set to each other: ``name`` and ``total`` of a set's places; how many sets it reaches."""
+@twin("int64 int32 int64 int32 int64 int32 int64 int32 int32 int64", per_item=32)
+def gather_arcs(n_items, indptr, neighbor, weight, vertex, bounds, name, total, owner, rank, count):
+    """Sum the arcs from each set to each other: ``name`` and ``total`` of a set's places; how many sets it reaches.
+
+    ``owner``, ``rank``: of a place that is taken the set, and how many of its places were taken before.
+    """
     for v in range(n_items):
         mine = vertex[v]
         start, width = bounds[mine], np.uint64(bounds[mine + 1] - bounds[mine])
@@ -103,19 +106,18 @@ def gather_arcs(n_items, indptr, neighbor, weight, vertex, bounds, name, total, 
             while name[start + place] != EMPTY and name[start + place] != other:
                 place = place + 1 if place + 1 < np.int64(width) else 0
             if name[start + place] == EMPTY:
-                name[start + place] = other
+                name[start + place], owner[start + place], rank[start + place] = other, mine, count[mine]
                 count[mine] += 1
             total[start + place] += weight[e]
 
 
-@twin("int64 int32 int64 int64 int64 int32 int64", per_item=32)
-def pack_arcs(n_items, bounds, name, total, indptr, filled, neighbor, weight):
-    """The filled places of each set one after another; ``filled`` starts at 0."""
-    for row in numba.prange(n_items):
-        for place in range(bounds[row], bounds[row + 1]):
-            if name[place] != EMPTY:
-                neighbor[indptr[row] + filled[row]], weight[indptr[row] + filled[row]] = name[place], total[place]
-                filled[row] += 1
+@twin("int32 int64 int32 int32 int64 int32 int64")
+def pack_arcs(n_items, name, total, owner, rank, indptr, neighbor, weight):
+    """The places of each set that are taken one after another."""
+    for place in numba.prange(n_items):
+        if name[place] != EMPTY:
+            to = indptr[owner[place]] + rank[place]
+            neighbor[to], weight[to] = name[place], total[place]
 
 
 @twin("int64 int32 int32 int32 int64")

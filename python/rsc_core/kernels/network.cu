@@ -35,108 +35,106 @@ extern "C" __global__ void weighted_sums(i64 n_items, const i64* indptr, const i
     }
 }
 
-extern "C" __global__ void whole_numbers(i64 n_items, const i64* indptr, const double* values, i64 bits, double* out) {
-    const i64 cell = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (cell >= n_items) return;
-    double largest = 0;
-    for (i64 k = indptr[cell]; k < indptr[cell + 1]; ++k) largest = fmax(largest, fabs(values[k]));
-    int exponent;
-    frexp(largest, &exponent);
-    for (i64 k = indptr[cell]; k < indptr[cell + 1]; ++k) out[k] = rint(ldexp(values[k], (int)bits - exponent));
-}
-
 extern "C" __global__ void random_keys(i64 n_items, u64 seed, u64 purpose, u64* keys) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item < n_items) keys[item] = random_bits(seed, purpose, item);
 }
 
 // A rank is the number of lower keys: neighbouring threads compare with the same key, which is one load for a warp.
-extern "C" __global__ void permute(i64 n_items, const u64* keys, i64 n_seen, i64 n_genes, const int* where, int* order) {
+extern "C" __global__ void permute(i64 n_items, const u64* keys, i64 n_seen, int* place) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items) return;
-    const i64 o = item / n_seen, i = item % n_seen;
-    const u64* row = keys + o * n_seen;
+    const i64 i = item % n_seen;
+    const u64* row = keys + (item - i);
     const u64 mine = row[i];
     int rank = 0;
     for (i64 j = 0; j < n_seen; ++j) rank += row[j] < mine || (row[j] == mine && j < i);
-    order[o * n_genes + where[rank]] = where[i];
+    place[item] = rank;
 }
 
-// A warp owns a cell and a permutation; its lanes share the cell's genes and meet in sums in shared memory. Those are whole
-// numbers of 32 bits, the lower and the upper half of each product apart, which the hardware adds in any order with one
-// result. Warps of one permutation follow one another, so that its table of first edges stays in the cache.
-#define MOST_SOURCES 320
-extern "C" __global__ void permuted_sums(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* first,
-                                         const i64* edges, i64 n_cells, i64 n_genes, i64 n_orders, i64 n_sources, i64 bits, double* sums) {
-    __shared__ unsigned int low[8 * MOST_SOURCES];
-    __shared__ int high[8 * MOST_SOURCES];
-    const i64 item = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+extern "C" __global__ void fill_rows(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* home, i64 bits,
+                                     i64 n_seen, i64 length, int* rows) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
     const int lane = threadIdx.x % 32;
-    if (item >= n_items) return;
-    const i64 o = item / n_cells, cell = item % n_cells, end = indptr[cell + 1];
-    unsigned int* my_low = low + threadIdx.x / 32 * MOST_SOURCES;
-    int* my_high = high + threadIdx.x / 32 * MOST_SOURCES;
-    for (i64 s = lane; s < n_sources; s += 32) {
-        my_low[s] = 0;
-        my_high[s] = 0;
-    }
-    __syncwarp();
-    const int* from = first + o * n_genes;
-    const i64 mask = (1LL << bits) - 1;
-    for (i64 k = indptr[cell] + lane; k < end; k += 32) {
-        int e = from[indices[k]];
-        const i64 value = (i64)values[k];
-        while (e >= 0) {
-            const i64 edge = edges[e], product = (edge >> 16) * value;
-            atomicAdd(&my_low[(edge >> 1) & 0x7FFF], (unsigned int)(product & mask));
-            atomicAdd(&my_high[(edge >> 1) & 0x7FFF], (int)(product >> bits));
-            e = edge & 1 ? -1 : e + 1;
+    if (cell >= n_items) return;
+    double largest = 0;
+    for (i64 k = indptr[cell] + lane; k < indptr[cell + 1]; k += 32) largest = fmax(largest, fabs(values[k]));
+    for (int half = 16; half > 0; half /= 2) largest = fmax(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, half));
+    int exponent;
+    frexp(largest, &exponent);
+    for (i64 k = indptr[cell] + lane; k < indptr[cell + 1]; k += 32)
+        if (values[k] != 0) {
+            const int place = home[indices[k]], whole = (int)rint(ldexp(values[k], (int)bits - exponent));
+            rows[cell * length + place] = whole;
+            if (place < length - n_seen) rows[cell * length + n_seen + place] = whole;
+        }
+}
+
+// A warp's source: its lanes are 32 permutations, whose values of a target lie side by side where they belong to one row of
+// places. Four targets are one load of places and one of weights, which the lanes share; the next four are loaded ahead.
+__device__ __forceinline__ void moments_of_cell(i64 cell, const int* row, const int* at, const i64* source_indptr, const int* weight,
+                                                i64 width, i64 n_orders, i64 n_edges, i64 n_sources, int* above, int* below,
+                                                double* total, double* squares) {
+    const int lane = threadIdx.x % 32, n_groups = (int)((n_orders + width - 1) / width);
+    const int* mine = row + lane % width;  // a lane without a permutation follows another one
+    for (i64 s = threadIdx.x / 32; s < n_sources; s += blockDim.x / 32) {
+        const i64 start = source_indptr[s], end = source_indptr[s + 1];
+        i64 observed = 0;
+        for (i64 e = start + lane; e < end; e += 32) observed += (i64)weight[e] * row[at[e]];
+        for (int half = 16; half > 0; half /= 2) observed += __shfl_xor_sync(0xFFFFFFFFu, observed, half);
+        int n_above = 0, n_below = 0;
+        double sum = 0, sum_of_squares = 0;
+        int group = 1 + lane / (int)width;
+        for (i64 first = 0; first < n_orders; first += 32, group += 32 / (int)width) {
+            const i64 before = min(group, n_groups) * n_edges + start;
+            const int4* places = (const int4*)(at + before);
+            const int4* weights = (const int4*)(weight + start);
+            i64 moved = -observed;
+            if (start < end) {
+                int4 place = places[0], by = weights[0];
+                for (i64 four = 1; four < (end - start) / 4; ++four) {
+                    const int4 next_place = places[four], next_by = weights[four];
+                    moved += (i64)by.x * mine[place.x] + (i64)by.y * mine[place.y] + (i64)by.z * mine[place.z] + (i64)by.w * mine[place.w];
+                    place = next_place;
+                    by = next_by;
+                }
+                moved += (i64)by.x * mine[place.x] + (i64)by.y * mine[place.y] + (i64)by.z * mine[place.z] + (i64)by.w * mine[place.w];
+            }
+            const double difference = (double)moved;
+            const bool counts = first + lane < n_orders;
+            n_above += __popc(__ballot_sync(0xFFFFFFFFu, counts && difference >= 0));
+            n_below += __popc(__ballot_sync(0xFFFFFFFFu, counts && difference <= 0));
+            if (counts) {
+                sum += difference;
+                sum_of_squares += difference * difference;
+            }
+        }
+        for (int half = 16; half > 0; half /= 2) {
+            sum += __shfl_xor_sync(0xFFFFFFFFu, sum, half);
+            sum_of_squares += __shfl_xor_sync(0xFFFFFFFFu, sum_of_squares, half);
+        }
+        if (lane == 0) {
+            above[cell * n_sources + s] = n_above;
+            below[cell * n_sources + s] = n_below;
+            total[cell * n_sources + s] = sum;
+            squares[cell * n_sources + s] = sum_of_squares;
         }
     }
-    __syncwarp();
-    for (i64 s = lane; s < n_sources; s += 32)
-        sums[(cell * n_orders + o) * n_sources + s] = (double)((i64)my_high[s] * (1LL << bits) + (i64)my_low[s]);
 }
 
-#define TILE 64
-extern "C" __global__ void fill_tiles(i64 n_items, const i64* indptr, const int* indices, const double* values, i64 n_genes, float* tiles) {
-    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+// A block owns a cell, whose row lies in shared memory where there is room.
+extern "C" __global__ void __launch_bounds__(512, 2) permuted_moments(i64 n_items, const int* rows, const int* at, const i64* source_indptr,
+                                                                   const int* weight, i64 length, i64 width, i64 n_orders, i64 n_edges,
+                                                                   i64 n_sources, int* above, int* below, double* total, double* squares) {
+    extern __shared__ int row[];
+    const i64 cell = blockIdx.x;
     if (cell >= n_items) return;
-    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32)
-        tiles[(cell / TILE * n_genes + indices[k]) * TILE + cell % TILE] = (float)values[k];
-}
-
-// Neighbouring threads own neighbouring cells of a tile: they share targets and weights, and their values lie side by side.
-extern "C" __global__ void tile_sums(i64 n_items, const float* tiles, const int* place, const i64* source_indptr, const int* target,
-                                     const double* weight, i64 n_cells, i64 n_genes, i64 n_orders, i64 n_sources, double* sums) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (item >= n_items) return;
-    const i64 c = item % TILE, s = item / TILE % n_sources, o = item / TILE / n_sources % n_orders;
-    const i64 tile = item / TILE / n_sources / n_orders, cell = tile * TILE + c;
-    if (cell >= n_cells) return;
-    const float* values = tiles + tile * n_genes * TILE + c;
-    const int* to = place + o * n_genes;
-    double sum = 0;
-    for (i64 e = source_indptr[s]; e < source_indptr[s + 1]; ++e) sum += weight[e] * values[(i64)to[target[e]] * TILE];
-    sums[(cell * n_orders + o) * n_sources + s] = sum;
-}
-
-extern "C" __global__ void add_moments(i64 n_items, const double* sums, const double* observed, i64 n_orders, i64 n_sources, i64* above,
-                                       i64* below, double* total, double* squares) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
-    if (item >= n_items) return;
-    const i64 cell = item / n_sources, s = item % n_sources;
-    i64 n_above = above[item], n_below = below[item];
-    double sum = total[item], sum_of_squares = squares[item];
-    for (i64 o = 0; o < n_orders; ++o) {
-        const double difference = sums[(cell * n_orders + o) * n_sources + s] - observed[item];
-        n_above += difference >= 0;
-        n_below += difference <= 0;
-        sum += difference;
-        sum_of_squares += difference * difference;
+    const int* mine = rows + cell * length;
+    if (shared_bytes() < 4 * length) {
+        moments_of_cell(cell, mine, at, source_indptr, weight, width, n_orders, n_edges, n_sources, above, below, total, squares);
+        return;
     }
-    above[item] = n_above;
-    below[item] = n_below;
-    total[item] = sum;
-    squares[item] = sum_of_squares;
+    for (i64 place = threadIdx.x; place < length; place += blockDim.x) row[place] = mine[place];
+    __syncthreads();
+    moments_of_cell(cell, row, at, source_indptr, weight, width, n_orders, n_edges, n_sources, above, below, total, squares);
 }

@@ -15,12 +15,27 @@ extern "C" __global__ void row_sums(i64 n_items, const i64* indptr, const float*
     if (lane == 0) out[row] = total;
 }
 
-extern "C" __global__ void scale_rows(i64 n_items, const i64* indptr, const float* values, const double* size_factor, int take_log,
-                                      float* out) {
+extern "C" __global__ void positive_sizes(i64 n_items, const i64* __restrict__ indptr, const float* __restrict__ values, i64* out) {
     const i64 row = warp_item();
     if (row >= n_items) return;
-    for (i64 k = indptr[row] + threadIdx.x % 32; k < indptr[row + 1]; k += 32) {
-        const double scaled = values[k] / size_factor[row];
+    const i64 stop = indptr[row + 1];
+    i64 found = 0;
+#pragma unroll 4
+    for (i64 k = indptr[row] + threadIdx.x % 32; k < stop; k += 32) found += values[k] > 0;
+    for (int step = 16; step > 0; step /= 2) found += __shfl_down_sync(0xffffffffu, found, step);
+    if (threadIdx.x % 32 == 0) out[row] = found;
+}
+
+// Unrolled, and with no stores that loads would have to wait for: it is the memory's latency that it waits for.
+extern "C" __global__ void scale_rows(i64 n_items, const i64* __restrict__ indptr, const float* __restrict__ values,
+                                      const double* __restrict__ size_factor, int take_log, float* __restrict__ out) {
+    const i64 row = warp_item();
+    if (row >= n_items) return;
+    const i64 stop = indptr[row + 1];
+    const double factor = size_factor[row];
+#pragma unroll 4
+    for (i64 k = indptr[row] + threadIdx.x % 32; k < stop; k += 32) {
+        const double scaled = values[k] / factor;
         out[k] = (float)(take_log ? log1p(scaled) : scaled);
     }
 }

@@ -15,6 +15,16 @@ def row_sums(n_items, indptr, values, out):
         out[row] = total
 
 
+@twin("int64 float32 int64", per_item=32)
+def positive_sizes(n_items, indptr, values, out):
+    for row in numba.prange(n_items):
+        found = 0
+        for k in range(indptr[row], indptr[row + 1]):
+            if values[k] > 0:
+                found += 1
+        out[row] = found
+
+
 @twin("int64 float32 float64 int32 float32", per_item=32)
 def scale_rows(n_items, indptr, values, size_factor, take_log, out):
     for row in numba.prange(n_items):

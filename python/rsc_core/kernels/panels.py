@@ -1,8 +1,9 @@
 """Sums of columns by panels of rows, transposition, running totals; ``panels.cu`` holds the same for CUDA.
 
-A panel is a fixed number of rows that one thread block of CUDA adds up row after row, its threads taking the columns of a
+A panel is a fixed number of rows that a thread block of CUDA adds up row after row, its threads taking the columns of a
 row, which are distinct. So every sum has the order of the rows on both backends, without atomics, and is the same
-however the rows were cut into blocks of whole panels.
+however the rows were cut into blocks of whole panels. An item is a panel and a tile of its columns: CUDA keeps the sums of
+a tile in shared memory. No result depends on the width of the tiles.
 """
 
 import math
@@ -13,48 +14,88 @@ import numpy as np
 from rsc_core.kernels.moments import residual
 from rsc_core.kernels.twin import twin
 
+TILE = 6144  # sums in the shared memory of a CUDA block: 48 KiB
+STRIPE = 256  # columns of a dense matrix that one CUDA block takes
 
-# Of each column: number of entries, their sum, the sums of their distances from a center, and of the squares of these.
-@twin("int64 int64 int32 float32 int64 int64 int64 float64 int32 float64 float64", per_item=256)
-def panel_moments(n_items, first, indptr, indices, values, n_rows, n_columns, panel_rows, factor, take_expm1, center, parts):
-    for panel in numba.prange(n_items):
-        part, start = parts[panel], first + panel * panel_rows
+
+# Sums of the distances of a column's entries from a center, or of the squares of these.
+@twin("int64 int64 int32 float32 int64 int64 int64 int64 float64 int32 float64 int32 float64", threads=512, per_item=512)
+def panel_sums(n_items, first, indptr, indices, values, n_rows, n_columns, panel_rows, width, factor, take_expm1, center, squared, parts):
+    n_tiles = -(-n_columns // width)
+    for item in numba.prange(n_items):
+        part, start, low = parts[item // n_tiles], first + item // n_tiles * panel_rows, item % n_tiles * width
         for k in range(indptr[start], indptr[min(n_rows, start + panel_rows)]):
             column = indices[k]
-            value = math.expm1(values[k] * factor) if take_expm1 else values[k] * factor
-            apart = value - center[column]
-            part[column, 0] += 1.0
-            part[column, 1] += value
-            part[column, 2] += apart
-            part[column, 3] += apart * apart
+            if low <= column < low + width:
+                value = math.expm1(values[k] * factor) if take_expm1 else values[k] * factor
+                apart = value - center[column]
+                part[0, column] += apart * apart if squared else apart
 
 
-@twin("int64 float32 int64 int64 int64 float64 int32 float64 float64", per_item=256)
-def panel_moments_dense(n_items, first, values, n_rows, n_columns, panel_rows, factor, take_expm1, center, parts):
-    for panel in numba.prange(n_items):
-        part, start = parts[panel], first + panel * panel_rows
+@twin("int64 float32 int64 int64 int64 float64 int32 float64 int32 float64", per_item=256)
+def panel_sums_dense(n_items, first, values, n_rows, n_columns, panel_rows, factor, take_expm1, center, squared, parts):
+    n_tiles = -(-n_columns // STRIPE)
+    for item in numba.prange(n_items):
+        part, start, low = parts[item // n_tiles, 0], first + item // n_tiles * panel_rows, item % n_tiles * STRIPE
         for row in range(start, min(n_rows, start + panel_rows)):
-            for column in range(n_columns):
+            for column in range(low, min(n_columns, low + STRIPE)):
                 value = math.expm1(values[row, column] * factor) if take_expm1 else values[row, column] * factor
                 apart = value - center[column]
-                part[column, 0] += 1.0
-                part[column, 1] += value
-                part[column, 2] += apart
-                part[column, 3] += apart * apart
+                part[column] += apart * apart if squared else apart
 
 
 # What the entries of a column change in the sums of residuals, and of their squares, of a column of zeros.
-@twin("int64 int64 int32 float32 float64 float64 float64 float64 int64 int64 int64 float64", per_item=256)
-def panel_residuals(n_items, first, indptr, indices, values, cell_total, share, theta, clip, n_rows, n_columns, panel_rows, parts):
-    for panel in numba.prange(n_items):
-        part, start = parts[panel], first + panel * panel_rows
+@twin("int64 int64 int32 float32 float64 float64 float64 float64 int64 int64 int64 int64 float64", threads=512, per_item=512)
+def panel_residuals(n_items, first, indptr, indices, values, cell_total, share, theta, clip, n_rows, n_columns, panel_rows, width, parts):
+    n_tiles = -(-n_columns // width)
+    for item in numba.prange(n_items):
+        part, start, low = parts[item // n_tiles], first + item // n_tiles * panel_rows, item % n_tiles * width
         for row in range(start, min(n_rows, start + panel_rows)):
             for k in range(indptr[row], indptr[row + 1]):
                 column = indices[k]
-                expected = cell_total[row] * share[column]
-                zero, here = residual(0.0, expected, theta, clip), residual(values[k], expected, theta, clip)
-                part[column, 0] += here - zero
-                part[column, 1] += here * here - zero * zero
+                if low <= column < low + width:
+                    expected = cell_total[row] * share[column]
+                    zero, here = residual(0.0, expected, theta, clip), residual(values[k], expected, theta, clip)
+                    part[0, column] += here - zero
+                    part[1, column] += here * here - zero * zero
+
+
+# Sums over rows of each column of the design times the value.
+@twin("int64 int64 int32 float32 float64 int64 int64 int64 int64 int64 float64", threads=512, per_item=512)
+def panel_products(n_items, first, indptr, indices, values, design, n_design, n_rows, n_columns, panel_rows, width, parts):
+    n_tiles = -(-n_columns // width)
+    for item in numba.prange(n_items):
+        part, start, low = parts[item // n_tiles], first + item // n_tiles * panel_rows, item % n_tiles * width
+        for row in range(start, min(n_rows, start + panel_rows)):
+            for k in range(indptr[row], indptr[row + 1]):
+                column = indices[k]
+                if low <= column < low + width:
+                    for j in range(n_design):
+                        part[j, column] += design[row, j] * values[k]
+
+
+@twin("int64 float32 float64 int64 int64 int64 int64 float64", per_item=256)
+def panel_products_dense(n_items, first, values, design, n_design, n_rows, n_columns, panel_rows, parts):
+    n_tiles = -(-n_columns // STRIPE)
+    for item in numba.prange(n_items):
+        part, start, low = parts[item // n_tiles], first + item // n_tiles * panel_rows, item % n_tiles * STRIPE
+        for row in range(start, min(n_rows, start + panel_rows)):
+            for j in range(n_design):
+                for column in range(low, min(n_columns, low + STRIPE)):
+                    part[j, column] += design[row, j] * values[row, column]
+
+
+# How many entries, or positive ones, a column has. On the CPU one thread adds into one copy, CUDA spreads its atomics over them.
+@twin("int64 int32 float32 int64 int64 int64 int64 int32 int64 int64", threads=512, per_item=512)
+def entry_counts(n_items, indptr, indices, values, n_rows, n_columns, panel_rows, width, positive, n_copies, counts):
+    n_tiles = -(-n_columns // width)
+    for copy in numba.prange(n_copies):
+        for item in range(copy * n_items // n_copies, (copy + 1) * n_items // n_copies):
+            start, low = item // n_tiles * panel_rows, item % n_tiles * width
+            for k in range(indptr[start], indptr[min(n_rows, start + panel_rows)]):
+                column = indices[k]
+                if low <= column < low + width and (positive == 0 or values[k] > 0):
+                    counts[copy, column] += 1
 
 
 @twin("float64 int64 float64")

@@ -10,9 +10,10 @@ from rsc_core.kernels.twin import twin
 
 
 # Places from the highest value (0) of the stored genes that are not 0; genes below 0 come after all that are 0. The
-# other places stay as they are. ``n_above``: how many genes of a cell are above 0.
-@twin("int64 int32 float64 int32 int64 int32 int32", threads=128, per_item=128)
-def places_of_stored(n_items, indptr, indices, values, column, n_genes, place, n_above):
+# other places stay as they are. ``n_above``: how many genes of a cell are above 0. ``sorted_value``, ``sorted_column``: room
+# for all stored values.
+@twin("int64 int32 float64 int32 int64 float64 int32 int32 int32", per_item=256)
+def places_of_stored(n_items, indptr, indices, values, column, n_genes, sorted_value, sorted_column, place, n_above):
     for cell in numba.prange(n_items):
         row, n_stored, above = np.full(n_genes, 0.0), 0, 0
         for k in range(indptr[cell], indptr[cell + 1]):
@@ -20,7 +21,7 @@ def places_of_stored(n_items, indptr, indices, values, column, n_genes, place, n
                 row[column[indices[k]]] = values[k]
                 n_stored += 1
                 above += values[k] > 0
-        where, negated, n = np.empty(n_stored, dtype=np.int32), np.empty(n_stored), 0
+        where, negated, n = sorted_column[indptr[cell] :], sorted_value[indptr[cell] : indptr[cell] + n_stored], 0
         for c in range(n_genes):
             if row[c] != 0:
                 where[n], negated[n] = c, -row[c]
@@ -43,8 +44,8 @@ def places_of_zeros(n_items, n_genes, n_above, place):
 
 
 # Twice the mean rank of each gene, 2 for the lowest: ties share the mean of their ranks.
-@twin("int64 int32 float64 int32 int64 int32", threads=128, per_item=128)
-def mean_ranks(n_items, indptr, indices, values, column, n_genes, rank):
+@twin("int64 int32 float64 int32 int64 float64 int32 int32", per_item=256)
+def mean_ranks(n_items, indptr, indices, values, column, n_genes, sorted_value, sorted_column, rank):
     for cell in numba.prange(n_items):
         n_stored, below = 0, 0
         for k in range(indptr[cell], indptr[cell + 1]):
@@ -52,7 +53,7 @@ def mean_ranks(n_items, indptr, indices, values, column, n_genes, rank):
             below += values[k] < 0
         for c in range(n_genes):
             rank[cell, c] = 2 * below + n_genes - n_stored + 1
-        where, value, n = np.empty(n_stored, dtype=np.int32), np.empty(n_stored), 0
+        where, value, n = sorted_column[indptr[cell] :], sorted_value[indptr[cell] : indptr[cell] + n_stored], 0
         for k in range(indptr[cell], indptr[cell + 1]):
             if values[k] != 0:
                 where[n], value[n] = column[indices[k]], values[k]
@@ -80,15 +81,32 @@ def place_sums(n_items, place, source_indptr, target, weight, table, n_genes, n_
             out[cell, s] = sum_
 
 
-# The columns in the order of their places, and the sizes of the values (0 before) of the stored genes there.
-@twin("int64 int32 float64 int32 int64 int32 int32 float64", per_item=32)
-def order_columns(n_items, indptr, indices, values, column, n_genes, place, order, amount):
+# The columns in the order of their places, and the sizes of the values (0 before) of the stored genes there. ``zeros``: of
+# each cell, the first place of a gene that is 0, and the first place after these.
+@twin("int64 int32 float64 int32 int64 int32 int32 float64 int32", per_item=32)
+def order_columns(n_items, indptr, indices, values, column, n_genes, place, order, amount, zeros):
     for cell in numba.prange(n_items):
         for c in range(n_genes):
             order[cell, place[cell, c]] = c
+        above, below = 0, 0
         for k in range(indptr[cell], indptr[cell + 1]):
             if values[k] != 0:
                 amount[cell, place[cell, column[indices[k]]]] = abs(values[k])
+                above += values[k] > 0
+                below += values[k] < 0
+        zeros[cell, 0], zeros[cell, 1] = above, n_genes - below
+
+
+# Ascending places of random sets of some sizes, side by side, from the ranks of all genes: those whose rank is below the size.
+@twin("int32 int64 int64 int64 int32", per_item=32)
+def random_sets(n_items, rank, size_indptr, n_genes, n_sizes, places):
+    for o in numba.prange(n_items // n_sizes):
+        drawn = np.empty(n_genes, dtype=np.int32)
+        for gene in range(n_genes):
+            drawn[rank[o, gene]] = gene
+        for u in range(n_sizes):
+            start, end = size_indptr[u], size_indptr[u + 1]
+            places[o, start:end] = np.sort(drawn[: end - start])
 
 
 # Highest and lowest point of each source's walk down a cell's genes: a target adds its share of the targets' amounts
@@ -99,6 +117,8 @@ def walks(n_items, order, amount, step, gene_indptr, source, n_targets, n_genes,
     for cell in numba.prange(n_items):
         for place in range(n_genes):
             column = order[cell, place]
+            if amount[cell * step, place] == 0:
+                continue
             for e in range(gene_indptr[column], gene_indptr[column + 1]):
                 size[cell, source[e]] += amount[cell * step, place]
         for place in range(n_genes):
@@ -114,22 +134,33 @@ def walks(n_items, order, amount, step, gene_indptr, source, n_targets, n_genes,
 
 
 # The same of random sets, given by their ascending places: of each cell, permutation and number of targets, the point
-# that is farther from 0, as a score.
-@twin("float64 int32 int64 int64 int64 int64 float64")
-def null_walks(n_items, amount, places, size_indptr, n_genes, n_orders, n_sizes, score):
+# that is farther from 0, as a score. Among places without an amount the walk goes down: the last of a set alone can matter.
+@twin("float64 int32 int32 int64 int64 int64 int64 float64")
+def null_walks(n_items, amount, zeros, places, size_indptr, n_genes, n_orders, n_sizes, score):
     for cell in numba.prange(n_items // (n_orders * n_sizes)):
         for o in range(n_orders):
             for u in range(n_sizes):
                 start, end = size_indptr[u], size_indptr[u + 1]
-                size, sum_, high, low = 0.0, 0.0, 0.0, 0.0
-                for i in range(start, end):
+                size, sum_, share, high, low = 0.0, 0.0, 0.0, 0.0, 0.0
+                up, down = start, end  # the set's places from up to down have no amount
+                while up < end and places[o, up] < zeros[cell, 0]:
+                    size += amount[cell, places[o, up]]
+                    up += 1
+                while down > up and places[o, down - 1] >= zeros[cell, 1]:
+                    down -= 1
+                for i in range(down, end):
                     size += amount[cell, places[o, i]]
                 if size > 0:
-                    for i in range(start, end):
+                    i = start
+                    while i < end:
+                        if i == up and up < down:
+                            i = down if down < end else end - 1
                         missed = (places[o, i] - (i - start)) / (n_genes - (end - start))
-                        low = min(low, sum_ / size - missed)
+                        low = min(low, share - missed)
                         sum_ += amount[cell, places[o, i]]
-                        high = max(high, sum_ / size - missed)
+                        share = sum_ / size
+                        high = max(high, share - missed)
+                        i += 1
                 score[cell, o, u] = high if high > -low else low
 
 

@@ -28,19 +28,14 @@ __device__ __forceinline__ i64 lower_bound(const u64* keys, i64 low, i64 high, u
     return low;
 }
 
+// Without their sign the bits of numbers have the order of the numbers, and NaN is above all.
 extern "C" __global__ void largest(i64 n_items, const float* values, i64 n_values, float* out) {
-    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    const i64 item = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
     if (item >= n_items) return;
-    const i64 piece = 4096, stop = (item + 1) * piece < n_values ? (item + 1) * piece : n_values;
-    float found = 0.0f;
-    for (i64 k = item * piece; k < stop; ++k) {
-        const float size = fabsf(values[k]);
-        if (!(size <= found)) {  // NaN stays
-            found = size;
-            if (isnan(size)) break;
-        }
-    }
-    out[item] = found;
+    const i64 piece = 4096, stop = min((item + 1) * piece, n_values);
+    u32 found = 0;
+    for (i64 k = item * piece + threadIdx.x % 32; k < stop; k += 32) found = max(found, __float_as_uint(values[k]) & 0x7FFFFFFFu);
+    atomicMax((u32*)(out + item), found);
 }
 
 extern "C" __global__ void group_sums(i64 n_items, const i64* indptr, const int* indices, const float* values, const i64* order,
@@ -53,12 +48,13 @@ extern "C" __global__ void group_sums(i64 n_items, const i64* indptr, const int*
         if (values[k] == 0) continue;
         const double value = values[k], scaled = value * scale, square = value * value * scale_squares;
         const double high = floor(scaled), high_square = floor(square);
+        const i64 low = (i64)((scaled - high) * 4294967296.0), low_square = (i64)((square - high_square) * 4294967296.0);
         i64* sums = table + ((i64)group[cell] * n_genes + indices[k]) * 5;
         add(sums, 1);
         add(sums + 1, (i64)high);
-        add(sums + 2, (i64)((scaled - high) * 4294967296.0));
+        if (low) add(sums + 2, low);  // values of similar size have no digit there
         add(sums + 3, (i64)high_square);
-        add(sums + 4, (i64)((square - high_square) * 4294967296.0));
+        if (low_square) add(sums + 4, low_square);
     }
 }
 

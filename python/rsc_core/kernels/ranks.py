@@ -41,7 +41,8 @@ def tie_term(t):
     return pairs // 3 * (t + 1) if pairs % 3 == 0 else pairs * ((t + 1) // 3)
 
 
-@twin("float32 int64 float32")
+# out: zeros.
+@twin("float32 int64 float32", per_item=32)
 def largest(n_items, values, n_values, out):
     for item in numba.prange(n_items):
         found = np.float32(0.0)

@@ -26,10 +26,12 @@ extern "C" __global__ void scaled_rows(i64 n_items, const i64* indptr, const int
     }
 }
 
-extern "C" __global__ void scaled_dense(i64 n_items, const float* x, const int* mask, const double* center, const double* spread,
-                                        double lowest, double highest, i64 n_genes, float* out) {
+extern "C" __global__ void scaled_dense(i64 n_items, const float* __restrict__ x, const int* __restrict__ mask,
+                                        const double* __restrict__ center, const double* __restrict__ spread, double lowest, double highest,
+                                        i64 n_genes, float* __restrict__ out) {
     const i64 cell = warp_item();
     if (cell >= n_items) return;
+#pragma unroll 4
     for (i64 gene = threadIdx.x % 32; gene < n_genes; gene += 32) {
         const i64 k = cell * n_genes + gene;
         out[k] = mask[cell] ? (float)min(max((x[k] - center[gene]) / spread[gene], lowest), highest) : x[k];

@@ -1,9 +1,26 @@
 #include "device.cuh"
-// One thread owns one item and adds in the order of the loops in spectral.py: no atomics, the same bits on every run.
+// Sums are made in the order of the loops in spectral.py: no atomics, the same bits on every run.
 #define LANES 32
-#define CHUNK 4096
+#define ROW_LANES 4
+#define THREADS 256
 
 __device__ __forceinline__ i64 thread_item() { return blockIdx.x * (i64)blockDim.x + threadIdx.x; }
+
+// Scalar product of two chunks by a warp: every 32nd entry by one lane, then halves of the lanes onto halves.
+__device__ __forceinline__ double chunk_product(const double* left, const double* right, i64 first, i64 last) {
+    double total = 0.0;
+#pragma unroll 4
+    for (i64 cell = first + threadIdx.x % LANES; cell < last; cell += LANES) total += left[cell] * right[cell];
+    for (int step = LANES / 2; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+    return total;
+}
+
+__device__ __forceinline__ double sum_of_chunks(const double* parts, i64 n_chunks, i64 stride) {
+    double total = 0.0;
+#pragma unroll 16
+    for (i64 chunk = 0; chunk < n_chunks; ++chunk) total += parts[chunk * stride];
+    return total;
+}
 
 extern "C" __global__ void row_sums(i64 n_items, const i64* indptr, const double* weight, double* out) {
     const i64 row = thread_item();
@@ -22,44 +39,60 @@ extern "C" __global__ void scaled_entries(i64 n_items, const i64* indptr, const 
 
 extern "C" __global__ void matrix_vector(i64 n_items, const i64* indptr, const int* indices, const double* weight, const double* x,
                                          double* out) {
-    const i64 row = thread_item();
-    if (row >= n_items) return;
-    double total = 0.0;
-    for (i64 e = indptr[row]; e < indptr[row + 1]; ++e) total += weight[e] * x[indices[e]];
-    out[row] = total;
+    const i64 row = thread_item() / ROW_LANES;
+    const bool there = row < n_items;
+    const i64 last = there ? indptr[row + 1] : 0;
+    double part = 0.0, total = 0.0;
+#pragma unroll 4
+    for (i64 e = there ? indptr[row] + threadIdx.x % ROW_LANES : 0; e < last; e += ROW_LANES) part += weight[e] * x[indices[e]];
+    for (int lane = 0; lane < ROW_LANES; ++lane) total += __shfl_sync(0xffffffffu, part, lane, ROW_LANES);
+    if (there && threadIdx.x % ROW_LANES == 0) out[row] = total;
 }
 
-extern "C" __global__ void product_parts(i64 n_items, const double* basis, const double* x, i64 n_cells, i64 n_chunks, double* parts) {
-    const i64 item = thread_item();
-    if (item >= n_items) return;
-    const i64 lane = item % LANES, block = item / LANES, row = block / n_chunks, chunk = block % n_chunks;
-    const i64 last = min(n_cells, (chunk + 1) * CHUNK);
-    double total = 0.0;
-    for (i64 cell = chunk * CHUNK + lane; cell < last; cell += LANES) total += basis[row * n_cells + cell] * x[cell];
-    parts[item] = total;
+extern "C" __global__ void dot_parts(i64 n_items, const double* basis, const double* x, i64 n_rows, i64 n_cells, i64 width, double* parts) {
+    const i64 first = blockIdx.x * width, last = min(n_cells, first + width);
+    for (i64 row = threadIdx.x / LANES; row < n_rows; row += THREADS / LANES) {
+        const double part = chunk_product(basis + row * n_cells, x, first, last);
+        if (threadIdx.x % LANES == 0) parts[blockIdx.x * n_rows + row] = part;
+    }
 }
 
-extern "C" __global__ void add_parts(i64 n_items, const double* parts, i64 n_chunks, double* before, double* total) {
-    const i64 row = thread_item();
-    if (row >= n_items) return;
-    double value = 0.0;
-    for (i64 part = 0; part < n_chunks * LANES; ++part) value += parts[row * n_chunks * LANES + part];
-    total[row] = value;
-    before[row] += value;
+extern "C" __global__ void subtract_rows(i64 n_items, const double* basis, const double* before, i64 n_rows, i64 n_cells, i64 width, i64 own,
+                                         double* record, double* x, double* parts) {
+    __shared__ double factor[THREADS];
+    const i64 first = blockIdx.x * width, last = min(n_cells, first + width);
+    for (i64 start = 0; start < n_rows; start += THREADS) {
+        const i64 mine = start + threadIdx.x;
+        if (mine < n_rows) {
+            factor[threadIdx.x] = sum_of_chunks(before + mine, n_items, n_rows);
+            if (blockIdx.x == 0) record[mine] += factor[threadIdx.x];
+        }
+        __syncthreads();
+        const int n = (int)min((i64)THREADS, n_rows - start);
+        for (i64 cell = first + threadIdx.x; cell < last; cell += THREADS) {
+            double value = x[cell];
+#pragma unroll 8
+            for (int k = 0; k < n; ++k) value -= factor[k] * basis[(start + k) * n_cells + cell];
+            x[cell] = value;
+        }
+        __syncthreads();
+    }
+    const i64 n_parts = own ? 1 : n_rows;
+    for (i64 row = threadIdx.x / LANES; row < n_parts; row += THREADS / LANES) {
+        const double part = chunk_product(own ? x : basis + row * n_cells, x, first, last);
+        if (threadIdx.x % LANES == 0) parts[blockIdx.x * n_parts + row] = part;
+    }
 }
 
-extern "C" __global__ void subtract_rows(i64 n_items, const double* basis, const double* factor, i64 n_rows, i64 n_cells, double* x) {
+extern "C" __global__ void divide_by_root(i64 n_items, const double* x, const double* parts, i64 n_chunks, double* square, double* out) {
+    __shared__ double total;
+    if (threadIdx.x == 0) {
+        total = sum_of_chunks(parts, n_chunks, 1);
+        if (blockIdx.x == 0) square[0] = total;
+    }
+    __syncthreads();
     const i64 cell = thread_item();
-    if (cell >= n_items) return;
-    double value = x[cell];
-    for (i64 row = 0; row < n_rows; ++row) value -= factor[row] * basis[row * n_cells + cell];
-    x[cell] = value;
-}
-
-extern "C" __global__ void divide_by_root(i64 n_items, const double* x, const double* square, double* out) {
-    const i64 cell = thread_item();
-    if (cell >= n_items) return;
-    out[cell] = square[0] > 0.0 ? x[cell] / sqrt(square[0]) : 0.0;
+    if (cell < n_items) out[cell] = total > 0.0 ? x[cell] / sqrt(total) : 0.0;
 }
 
 extern "C" __global__ void combine_rows(i64 n_items, const double* basis, const double* factor, i64 n_rows, i64 n_out, double* out) {

@@ -51,7 +51,7 @@ class _ContentLocator(caching._CacheLocator):
 caching.CacheImpl._locator_classes.insert(0, _ContentLocator)
 
 
-def twin(types: str, threads: int = BLOCK, per_item: int = 1):
+def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = False, shared=None):
     """Pair a numba body with the CUDA kernel of the same name in the ``.cu`` file beside it.
 
     Parameters
@@ -63,6 +63,11 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
         Threads of a CUDA block.
     per_item
         CUDA threads that share one item (1, or 32 for a warp an item).
+    together
+        The blocks wait for each other; there are no more of them than the device holds at once (``backend.launch_together``).
+    shared
+        A function of the arguments after ``n_items``: bytes of shared memory for a CUDA block. Where a block cannot have as
+        many, it gets none, which the kernel sees by ``shared_bytes()``.
 
     Returns
     -------
@@ -77,14 +82,19 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
 
         @functools.wraps(body)
         def launch(n_items, *args):
-            args = [_checked(body.__name__, a, t) for a, t in zip(args, dtypes, strict=True)]
+            args, xp = _checked(body.__name__, args, dtypes)
             if n_items == 0:
                 return
-            if backend.xp_of(*args) is np:
+            if xp is np:
                 on_cpu(n_items, *args)
                 return
-            kernel = backend.module(source).get_function(body.__name__)
-            kernel((-(-n_items * per_item // threads),), (threads,), (np.int64(n_items), *args))
+            kernel, n_blocks = backend.kernel(source, body.__name__), -(-n_items * per_item // threads)
+            arguments = (np.int64(n_items), *args)
+            if together:
+                backend.launch_together(kernel, n_blocks, threads, arguments)
+            else:
+                room = backend.room_in_block(kernel, shared(*args)) if shared else 0
+                kernel((n_blocks,), (threads,), arguments, shared_mem=room)
 
         launch.body = body
         return launch
@@ -92,9 +102,31 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1):
     return pair
 
 
-def _checked(kernel: str, argument, dtype):
-    if getattr(argument, "shape", ()) == ():
-        return dtype.type(argument)
-    if argument.dtype != dtype or not argument.flags.c_contiguous:
-        raise TypeError(f"{kernel} takes contiguous {dtype} arrays; one of {argument.dtype}, contiguous={argument.flags.c_contiguous} came")
-    return argument
+@functools.cache
+def _library(kind: type):
+    """The array library of a type of arrays; None for scalars."""
+    if issubclass(kind, np.ndarray):
+        return np
+    if kind.__module__.split(".")[0] != "cupy":
+        return None
+    import cupy
+
+    return cupy
+
+
+def _checked(kernel: str, args, dtypes):
+    """The arguments with scalars cast, and their array library. One pass: some steps launch thousands of small kernels."""
+    ready, found = [], None
+    for argument, dtype in zip(args, dtypes, strict=True):
+        xp = _library(type(argument))
+        if xp is None or argument.ndim == 0:
+            ready.append(dtype.type(argument))
+            continue
+        if argument.dtype != dtype or not argument.flags.c_contiguous:
+            raise TypeError(
+                f"{kernel} takes contiguous {dtype} arrays; one of {argument.dtype}, contiguous={argument.flags.c_contiguous} came"
+            )
+        if found is not xp:
+            found = xp if found is None else backend.xp_of(*args)  # raises
+        ready.append(argument)
+    return ready, found or np

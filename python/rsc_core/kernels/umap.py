@@ -26,7 +26,7 @@ def interpolated(table, square):
     return table[place] + part * (table[place + 1] - table[place])
 
 
-@twin("int64 int32 int32 float32 float32 float32 int64 int64 int64 uint64 uint64 float32 float32")
+@twin("int64 int32 int32 float32 float32 float32 int64 int64 int64 uint64 uint64 float32 float32", threads=64)
 def umap_epoch(n_items, indptr, indices, share, old, attraction, repulsion, n_dims, epoch, n_negatives, seed, purpose, rate, moved):
     """Each cell is moved by its arcs that are due in this epoch, all others held where they were.
 

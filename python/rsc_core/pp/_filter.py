@@ -67,6 +67,8 @@ def _filter(adata, limits, table: str, inplace: bool):
     if not inplace:
         return keep, number
     getattr(adata, table)["n_" + name.split("_")[1]] = number
+    if keep.all():
+        return None  # AnnData would copy everything and look through all names
     (adata._inplace_subset_obs if table == "obs" else adata._inplace_subset_var)(keep)
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from rsc_core import backend, data
 from rsc_core.pp._harmony_clusters import Clusters, unit_rows
 from rsc_core.pp._harmony_ridge import Ridge
 
-FLOAT32_SIGMA = 0.05  # exp(-4 / sigma) is above the least float32
 FLAVORS = {
     "harmony1": {"lamb": 1.0, "max_iter_kmeans": 20, "epsilon_cluster": 1e-5, "epsilon_harmony": 1e-4, "batch_prop_cutoff": 0.0},
     "harmony2": {"lamb": None, "max_iter_kmeans": 4, "epsilon_cluster": 1e-3, "epsilon_harmony": 1e-2, "batch_prop_cutoff": 1e-5},
@@ -102,9 +102,9 @@ def harmony_integrate(
 
     Notes
     -----
-    In the type of the basis (float64 for a sigma below 0.05); counts of cells and the regressions in float64. Sums over cells are
-    matrix products of fixed shapes, on the CPU by one thread each, so that the same input gives the same bits on any number
-    of cores. CPU and GPU agree within the tolerance of the test.
+    R in float32, counts of cells and the regressions in float64. Sums over cells have a fixed order, or are matrix products of
+    fixed shapes, on the CPU by one thread each, so that the same input gives the same bits on any number of cores. CPU and
+    GPU agree within the tolerance of the test: their matrix products and exponentials of float32 round differently.
     harmonypy 2.1 with its defaults (harmony2), or set to the original stop rules and penalty (harmony1): correlation
     above 0.99 for every component.
     """
@@ -147,10 +147,8 @@ def harmony_integrate(
     settings.check()
     kept = [number for number, n in enumerate(n_levels) if n > 1]
     settings = settings.of_keys(kept, n_levels)
-    from threadpoolctl import threadpool_limits
-
-    # The products of a block are small: a second thread gains a fifth, and waits for ever where another task has its core.
-    with threadpool_limits(1):
+    # The products are small: a second thread gains a fifth, and waits for ever where another task has its core.
+    with _blas().limit(limits=1):
         corrected, objective, converged = harmony(z, np.stack([codes[number] for number in kept]), settings)
     adata.obsm[adjusted_basis] = corrected.astype(z.dtype)
     adata.uns["harmony"] = {
@@ -159,6 +157,14 @@ def harmony_integrate(
         "converged": converged,
         "objective": np.array(objective),
     }
+
+
+@functools.cache
+def _blas():
+    """The BLAS libraries of the process; to look for them takes 20 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def per_batch(value, n_levels, name: str) -> np.ndarray:
@@ -178,7 +184,10 @@ def batch_codes(obs: pd.DataFrame, key: str) -> np.ndarray:
     """The batch of each cell as 0, 1, ... in sorted order; int64 (cells,)."""
     if key not in obs:
         raise KeyError(f"there is no column {key!r} in obs; it has {list(obs.columns)}")
-    codes, _ = pd.factorize(obs[key].astype(str).where(obs[key].notna()), sort=True)
+    column = obs[key].astype("category")
+    names = pd.Series(column.cat.categories.astype(str)).where(column.cat.categories.isin(column.unique()))
+    ranks, _ = pd.factorize(names, sort=True)
+    codes = np.append(ranks, -1)[column.cat.codes]
     if (codes < 0).any():
         row = int(np.flatnonzero(codes < 0)[0])
         raise ValueError(f"obs[{key!r}] has no value for the cell {obs.index[row]!r} in row {row}; fill it or remove the cell")
@@ -244,25 +253,25 @@ def harmony(z, codes: np.ndarray, settings: Settings):
 
     Returns
     -------
-    corrected : (cells, dimensions), float32 where z is and sigma is at least 0.05, else float64
+    corrected : (cells, dimensions), float64 where z is, else float32
     objective : list of float, before the first and after each correction's clustering
     converged : bool
     """
     xp = backend.xp_of(z)
     order = np.lexsort(codes[::-1])  # by combination of batches, so that a combination is a slice
-    levels, first = np.unique(codes[:, order], axis=1, return_index=True)
-    sizes = np.diff(np.append(first, codes.shape[1]))
+    codes = codes[:, order]
+    first = np.flatnonzero(np.append(True, (np.diff(codes, axis=1) != 0).any(axis=0)))
+    levels, sizes = codes[:, first], np.diff(np.append(first, codes.shape[1]))
     offset = np.concatenate([[0], np.cumsum(codes.max(axis=1) + 1)])
     member = np.zeros((offset[-1], len(sizes)))
     member[(levels + offset[:-1, None]).ravel(), np.tile(np.arange(len(sizes)), len(codes))] = 1
-    wide = z.dtype == np.float64 or settings.sigma.min() < FLOAT32_SIGMA
-    z = z[xp.asarray(order)].astype(np.float64 if wide else np.float32)
+    z = z[xp.asarray(order)].astype(np.float64 if z.dtype == np.float64 else np.float32, copy=False)
     clusters = Clusters(unit_rows(z), sizes, member, settings)
     ridge = Ridge(sizes, member, settings)
     corrected, converged = z, False
     for number in range(settings.max_iter_harmony):
         clusters.fit(anew=number > 0)
-        corrected, intercepts = ridge.correct(z, clusters.r, backend.to_host(clusters.centroids))
+        corrected, intercepts = ridge.correct(z, clusters.r.astype(z.dtype, copy=False), backend.to_host(clusters.centroids))
         clusters.z = unit_rows(corrected)
         if settings.flavor == "harmony2":
             clusters.centroids = unit_rows(xp.asarray(intercepts, dtype=z.dtype))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rsc_core import backend, rng
+from rsc_core.kernels import harmony as kernels
 
 KMEANS_CELLS = 5_000  # cells that the first centroids are sought among; the result depends on it
 KMEANS_STARTS = 10  # of one start, one seed in two ends in another optimum
-KMEANS_ROUNDS = 10  # more change no answer: the soft clustering goes on from here
+KMEANS_FIRST, KMEANS_LAST, FINALISTS = 3, 7, 3  # rounds of all starts, then of the best of them; more change no answer
 WINDOW = 3  # rounds of clustering that are compared with the three before
+LEAST_TILE, TILES = 64, 128  # rows of a tile at least, tiles of a block at most; the last bits of a result depend on them
 
 
 def unit_rows(z):
@@ -35,19 +39,27 @@ class Clusters:
     def __init__(self, z, sizes, member, settings):
         xp = backend.xp_of(z)
         self.z, self.settings, self.n_rounds = z, settings, 0
-        n_cells, n_clusters = len(z), settings.n_clusters
+        n_cells, n_clusters, (n_batches, n_combinations) = len(z), settings.n_clusters, member.shape
         n_batch = member @ sizes
         theta = settings.theta
         if settings.tau > 0:
             theta = theta * (1 - np.exp(-((n_batch / (n_clusters * settings.tau)) ** 2)))
-        self.theta, self.share = xp.asarray(theta)[:, None], xp.asarray(n_batch / n_cells)[:, None]
-        self.member, self.sigma = xp.asarray(member), xp.asarray(settings.sigma)
-        self.ones, self.narrow_sigma = xp.ones(n_clusters, dtype=z.dtype), self.sigma.astype(z.dtype)
+        self.theta, self.share, self.member = theta, n_batch / n_cells, member
+        self.sigma = xp.array(settings.sigma, dtype=np.float64)
+        self.steepness = (2 / self.sigma).astype(z.dtype)
         self.code = xp.asarray(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
-        self.combinations = xp.arange(len(sizes), dtype=np.int32)
-        self.r, self.close = (xp.empty((n_cells, n_clusters), dtype=z.dtype) for _ in range(2))
-        self.observed = xp.zeros((len(sizes), n_clusters))
         self.block = max(1, int(n_cells * settings.block_size))
+        self.tile = max(LEAST_TILE, -(-self.block // TILES))
+        self.n_tiles = -(-self.block // self.tile)  # of a block
+        self.n_blocks = -(-n_cells // self.block)
+        self.r = xp.empty((n_cells, n_clusters), dtype=np.float32)
+        self.sums = xp.empty((self.n_blocks * self.n_tiles, n_combinations, n_clusters))
+        self.entropy = xp.empty(len(self.sums))
+        self.observed, self.change = (xp.zeros((n_combinations, n_clusters)) for _ in range(2))
+        self.weight, self.narrow = xp.ones_like(self.observed), xp.ones((n_combinations, n_clusters), dtype=np.float32)
+        self.ratio, self.gain = xp.empty((n_batches, n_clusters)), xp.zeros(n_clusters)
+        self.of_batches = [xp.ascontiguousarray(xp.asarray(value, dtype=np.float64)) for value in (self.share, self.theta)]
+        self.on_device = xp.ascontiguousarray(xp.asarray(member, dtype=np.float64))
         self.centroids = first_centroids(z, n_clusters, settings.random_state)
         self._approach()
         self.objective = [self._start()]
@@ -64,7 +76,7 @@ class Clusters:
             self._start()
         for _ in range(s.max_iter_kmeans):
             if follows:
-                self.centroids = unit_rows(self.r.T @ self.z)
+                self.centroids = unit_rows(self.r.T.astype(self.z.dtype, copy=False) @ self.z)
                 self._approach()
             history.append(self._round())
             if len(history) > WINDOW + 1:
@@ -74,108 +86,121 @@ class Clusters:
         self.objective.append(history[-1])
 
     def _approach(self):
-        """exp(-2 (1 - z . y) / sigma) of all cells and clusters."""
+        """exp(-2 (1 - z . y) / sigma) of all cells and clusters as shares of each cell's largest, and the logarithm of that."""
         xp = backend.xp_of(self.z)
-        xp.matmul(self.z, self.centroids.T, out=self.close)
-        self.close -= 1
-        self.close *= 2 / self.narrow_sigma
-        xp.exp(self.close, out=self.close)
+        close = xp.matmul(self.z, self.centroids.T)
+        close -= 1
+        close *= self.steepness
+        largest = close.max(axis=1)
+        close -= largest[:, None]
+        xp.exp(close, out=close)
+        self.close, self.offset = close.astype(np.float32, copy=False), largest.astype(np.float32, copy=False)
 
     def _start(self):
         """R without heed to the batches; returns the objective."""
         xp = backend.xp_of(self.z)
-        total = self.close @ self.ones
-        xp.divide(self.close, total[:, None], out=self.r)
-        self.observed[:] = 0
-        for start in range(0, len(self.r), self.block):
-            here = slice(start, start + self.block)
-            self.observed += self._member(self.code[here]).T @ self.r[here]
-        return self._objective(-self._entropy(total, self.r))
+        self.observed[:], self.gain[:], self.weight[:], self.narrow[:] = 0, 0, 1, 1
+        self._choose(xp.arange(len(self.r), dtype=np.int64), 0, len(self.sums))
+        self._settle(self.sums, None)
+        return self._objective()
 
     def _round(self):
-        """Choose R block by block, in random order; returns the objective.
+        """Choose R block by block, in random order; returns the objective."""
+        xp, n_cells = backend.xp_of(self.z), len(self.r)
+        order = rng.permutation(self.settings.random_state, "harmony", n_cells, self.n_rounds, xp)
+        kernels.held_sums(len(self.sums), self.n_tiles, self.block, self.tile, n_cells, order, self.code, self.r, *self._sizes(), self.sums)
+        self.gain[:] = 0
+        before = None
+        for first in range(0, len(self.sums), self.n_tiles):
+            here = self.sums[first : first + self.n_tiles]
+            self._settle(before, here)
+            self._choose(order, first, self.n_tiles)
+            before = here
+        self._settle(before, None)
+        self.n_rounds += 1
+        return self._objective()
+
+    def _sizes(self):
+        return self.observed.shape  # combinations, clusters
+
+    def _choose(self, order, first: int, n_tiles: int):
+        """R of the cells of some tiles, and their sums, in the place of those of the R before."""
+        kernels.choose_clusters(
+            n_tiles,
+            first,
+            self.n_tiles,
+            self.block,
+            self.tile,
+            len(self.r),
+            order,
+            self.code,
+            self.close,
+            self.offset,
+            self.narrow,
+            self.sigma,
+            *self._sizes(),
+            self.r,
+            self.sums,
+            self.entropy,
+        )
+
+    def _settle(self, gained, held):
+        """Count what was chosen, take out what is to be chosen next, and weigh the clusters."""
+        kernels.settle_clusters(
+            self._sizes()[1],
+            self.sums if gained is None else gained,
+            0 if gained is None else len(gained),
+            self.sums if held is None else held,
+            0 if held is None else len(held),
+            self.on_device,
+            *self.member.shape,
+            *self.of_batches,
+            self.sigma,
+            self.settings.flavor == "harmony1",
+            self.observed,
+            self.weight,
+            self.narrow,
+            self.ratio,
+            self.change,
+            self.gain,
+        )
+
+    def _objective(self):
+        """The objective, from the sums of the round.
 
         sum R dist + sigma R log R is sum sigma R (log factor - log total), because dist is -sigma log of what is close.
         """
-        xp, s = backend.xp_of(self.z), self.settings
-        n_cells = len(self.r)
-        order = rng.permutation(s.random_state, "harmony", n_cells, self.n_rounds, xp)
-        entropy = 0.0
-        for start in range(0, n_cells, self.block):
-            rows = order[start : start + self.block]
-            code = self.code[rows]
-            member = self._member(code)
-            self.observed -= member.T @ self.r[rows]
-            weight = self._weight()
-            r = self.close[rows]
-            r *= weight.astype(r.dtype)[code]
-            total = r @ self.ones
-            r /= total[:, None]
-            self.r[rows] = r
-            gained = member.T @ r
-            self.observed += gained
-            entropy = entropy + (gained * self.sigma).ravel() @ xp.log(weight).ravel() - self._entropy(total, r)
-        self.n_rounds += 1
-        return self._objective(entropy)
-
-    def _member(self, code):
-        """1 where a cell (row) has a combination."""
-        return (code[:, None] == self.combinations).astype(self.z.dtype)
-
-    def _entropy(self, total, r):
-        """Sum over the cells of the logarithm of their total times sigma, summed in float64."""
-        return backend.xp_of(r).log(total).astype(np.float64) @ (r @ self.narrow_sigma).astype(np.float64)
-
-    def _objective(self, rest):
-        xp = backend.xp_of(self.z)
-        observed = self.member @ self.observed
-        return float(rest - (observed * self.sigma).ravel() @ (self.theta * xp.log(self._ratio())).ravel())
-
-    def _weight(self):
-        """Sum over the keys of ratio^theta, (combinations, clusters): above 1 a key where a batch is rarer than expected."""
-        return self.member.T @ self._ratio() ** self.theta
-
-    def _ratio(self):
-        """Expected over observed cells, (batches, clusters)."""
-        xp = backend.xp_of(self.observed)
-        observed = xp.maximum(self.member @ self.observed, 0)
-        expected = self.share * (xp.ones(len(self.observed)) @ self.observed)
-        expected = xp.maximum(expected, 0)
-        if self.settings.flavor == "harmony1":
-            return (expected + 1) / (observed + 1)
-        return (2 * expected + 1) / (observed + expected + 1)
+        observed, ratio, gain, entropy = (backend.to_host(a) for a in (self.observed, self.ratio, self.gain, self.entropy))
+        penalty = (self.member @ observed) * self.settings.sigma * np.log(ratio)  # ratio to the power of theta
+        return math.fsum(gain) - math.fsum(entropy) - math.fsum(penalty.ravel())
 
 
 def first_centroids(z, n_clusters: int, seed: int):
-    """Centroids of length one: the best of ``KMEANS_STARTS`` runs of k-means, on at most ``KMEANS_CELLS`` cells.
+    """Centroids of length one: the best of ``KMEANS_STARTS`` runs of k-means on the sphere, on at most ``KMEANS_CELLS`` cells.
 
-    On the host for both backends: it is small, and where it starts decides in which optimum Harmony ends.
+    Each is started by k-means++ (Arthur & Vassilvitskii 2007); after ``KMEANS_FIRST`` rounds the best go on. In float32 and one
+    order of additions, so that both backends start from the same centroids: where Harmony starts decides where it ends.
     """
     xp = backend.xp_of(z)
     if len(z) > KMEANS_CELLS:
-        z = z[xp.asarray(np.sort(rng.permutation(seed, "sample", len(z), 0)[:KMEANS_CELLS]))]
-    z = backend.to_host(z)
+        z = z[xp.sort(rng.permutation(seed, "sample", len(z), 0, xp)[:KMEANS_CELLS])]
+    columns = xp.ascontiguousarray(z.T, dtype=np.float32)
     draws = rng.uniform(seed, "kmeans", np.arange(KMEANS_STARTS * n_clusters)).reshape(KMEANS_STARTS, n_clusters)
-    runs = [_kmeans(z, draw) for draw in draws]
-    return xp.asarray(max(runs, key=lambda run: run[1])[0])
+    (n_dims, n_cells), gap = columns.shape, xp.empty((KMEANS_STARTS, len(z)), dtype=np.float32)
+    centroids = xp.empty((KMEANS_STARTS, n_dims, n_clusters), dtype=np.float32)
+    kernels.spread_centroids(KMEANS_STARTS, columns, n_cells, n_dims, xp.asarray(draws), n_clusters, gap, centroids)
+    closeness = _rounds(columns, centroids, KMEANS_FIRST)
+    best = xp.ascontiguousarray(centroids[xp.asarray(np.argsort(-closeness, kind="stable")[:FINALISTS])])
+    closeness = _rounds(columns, best, KMEANS_LAST)
+    return xp.ascontiguousarray(best[int(closeness.argmax())].T, dtype=z.dtype)
 
 
-def _kmeans(z: np.ndarray, draws: np.ndarray):
-    """k-means on the sphere, started by k-means++ (Arthur & Vassilvitskii 2007): centroids, and the sum of z . y."""
-    centroids, gap = np.empty((len(draws), z.shape[1]), dtype=z.dtype), np.ones(len(z), dtype=z.dtype)
-    for k, draw in enumerate(draws):
-        reach = np.cumsum(gap, dtype=np.float64)
-        centroids[k] = z[min(np.searchsorted(reach, reach[-1] * draw, side="right"), len(z) - 1)]
-        to_new = np.maximum(2 - 2 * (z @ centroids[k]), 0)
-        gap = np.minimum(gap, to_new) if k else to_new
-    labels = None
-    for _ in range(KMEANS_ROUNDS):
-        close, previous = z @ centroids.T, labels
-        labels = close.argmax(axis=1)
-        closeness = float(close[np.arange(len(z)), labels].sum())
-        if previous is not None and (previous == labels).all():
-            break
-        member = (labels[:, None] == np.arange(len(draws))).astype(z.dtype)
-        filled = member.any(axis=0)[:, None]
-        centroids = np.where(filled, unit_rows(member.T @ z), centroids)
-    return centroids, closeness
+def _rounds(columns, centroids, n_rounds: int) -> np.ndarray:
+    """Rounds of k-means from centroids (starts, dims, clusters), which are moved; the sum of z . y of each before the last move."""
+    xp, (n_starts, n_dims, n_clusters), n_cells = backend.xp_of(columns), centroids.shape, columns.shape[1]
+    label, closeness = xp.empty((n_starts, n_cells), dtype=np.int32), xp.empty((n_starts, n_cells), dtype=np.float32)
+    total = xp.empty(centroids.shape)
+    for _ in range(n_rounds):
+        kernels.closest_centroids(n_starts * n_cells, columns, n_cells, n_dims, centroids, n_clusters, label, closeness)
+        kernels.mean_centroids(n_starts * n_clusters, columns, n_cells, n_dims, label, n_clusters, total, centroids)
+    return np.array([math.fsum(row) for row in backend.to_host(closeness)])

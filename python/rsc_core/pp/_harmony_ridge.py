@@ -56,28 +56,35 @@ class Ridge:
         return corrected, intercepts
 
     def _solve(self, weight, total, intercepts):
-        """Shifts (combinations, clusters, dimensions) from sums of R and of R z of each combination."""
-        s, member = self.settings, self.member
+        """Shifts (combinations, clusters, dimensions) from sums of R and of R z of each combination.
+
+        Clusters of which the same batches are kept are solved together.
+        """
         shifts = np.zeros_like(total)
-        for cluster in range(weight.shape[1]):
-            observed = member @ weight[:, cluster]
-            kept = self._kept(observed)
-            if not kept.any():
-                continue
-            design = np.vstack([np.ones(member.shape[1]), member[kept]])
-            inside = design[1:].any(axis=0)  # cells of no kept batch say nothing
-            w, t = weight[inside, cluster], total[inside, cluster]
-            design = design[:, inside]
-            penalty = s.alpha * self.n_batch / self.sizes.sum() * weight[:, cluster].sum() if s.lamb is None else s.lamb
-            gram = (design * w) @ design.T
-            gram[np.arange(1, len(gram)), np.arange(1, len(gram))] += penalty[kept]
-            scale = 1 / np.sqrt(np.maximum(np.diag(gram), np.finfo(np.float64).tiny))  # a cluster of next to no cells is solved as well
-            solved = scale[:, None] * np.linalg.solve(gram * scale * scale[:, None], scale[:, None] * (design @ t))
-            intercepts[cluster] = solved[0]
-            shifts[:, cluster] = member[kept].T @ solved[1:]
+        kept = self._kept(self.member @ weight)
+        patterns, which = np.unique(kept, axis=1, return_inverse=True)
+        for number, pattern in enumerate(patterns.T):
+            if pattern.any():
+                here = np.flatnonzero(which.ravel() == number)
+                intercepts[here], shifts[:, here] = self._solved(pattern, weight[:, here], total[:, here])
         return shifts, intercepts
 
+    def _solved(self, kept, weight, total):
+        """Intercepts and shifts of clusters from the same batches."""
+        s, member = self.settings, self.member
+        design = np.vstack([np.ones(member.shape[1]), member[kept]])
+        inside = design[1:].any(axis=0)  # cells of no kept batch say nothing
+        design, diagonal = design[:, inside], np.arange(1, 1 + kept.sum())
+        gram = np.einsum("ac,ck,bc->kab", design, weight[inside], design)
+        penalty = s.alpha * np.outer(weight.sum(axis=0), self.n_batch / self.sizes.sum()) if s.lamb is None else s.lamb[None, :]
+        gram[:, diagonal, diagonal] += penalty[:, kept]
+        answer = np.einsum("ac,ckd->kad", design, total[inside])
+        # A cluster of next to no cells is solved as well as the others.
+        scale = 1 / np.sqrt(np.maximum(gram[:, np.arange(len(design)), np.arange(len(design))], np.finfo(np.float64).tiny))
+        solved = np.linalg.solve(gram * scale[:, :, None] * scale[:, None, :], scale[:, :, None] * answer) * scale[:, :, None]
+        return solved[:, 0], np.einsum("bc,kbd->ckd", member[kept], solved[:, 1:])
+
     def _kept(self, observed):
-        """Batches that are in a cluster, of keys of which at least two are."""
-        there = observed > self.settings.batch_prop_cutoff * self.n_batch
+        """Batches that are in each cluster, of keys of which at least two are; (batches, clusters)."""
+        there = observed > self.settings.batch_prop_cutoff * self.n_batch[:, None]
         return there & (self.same_key @ there > 1)

@@ -193,6 +193,8 @@ def seurat_v3(counts, batch, names, n_top_genes: int, span: float = 0.3, batches
     normalized, total, squares = [], np.zeros(n_genes, dtype=np.int64), np.zeros(n_genes, dtype=np.int64)
     for number in range(-1, len(names)):
         rows = np.flatnonzero(batch == number)
+        if number < 0 and not rows.size:
+            continue
         sums, sums_of_squares, _ = gene_moments(counts, rows, never)
         total, squares = total + sums, squares + sums_of_squares
         if number < 0:

@@ -9,7 +9,7 @@ from rsc_core import backend
 from rsc_core.kernels import moments as kernels
 from rsc_core.kernels import panels
 from rsc_core.pp._blocks import row_blocks
-from rsc_core.pp._moments import PANEL, by_panels, gene_mean_variance, some_rows, totals
+from rsc_core.pp._moments import PANEL, by_panels, gene_mean_variance, some_rows, tiles, totals
 from rsc_core.pp._pca import select_genes
 
 NODES = 28  # of a piece of length 2 in log share: 3.4^-28 is below 1e-14
@@ -130,13 +130,14 @@ def residual_variances(counts, theta: float, clip: float | None) -> np.ndarray:
     n_cells, n_genes = counts.shape
     clip = np.sqrt(n_cells) if clip is None else clip
     cell_total, share = model(counts)
-    xp, total = backend.xp_of(counts), backend.xp_of(counts).zeros((n_genes, 2))
+    xp, total = backend.xp_of(counts), backend.xp_of(counts).zeros((2, n_genes))
     of_cells, of_genes = xp.asarray(cell_total), xp.asarray(share)
     for start, block in row_blocks(counts):
         n_rows, entries = block.shape[0], (*backend.csr_parts(block, np.float32), of_cells[start : start + block.shape[0]], of_genes)
 
         def add(first, n_panels, parts, n_rows=n_rows, entries=entries):
-            panels.panel_residuals(n_panels, first, *entries, theta, clip, n_rows, n_genes, PANEL, parts)
+            items, width = tiles(n_panels, n_genes, xp, 2)
+            panels.panel_residuals(items, first, *entries, theta, clip, n_rows, n_genes, PANEL, width, parts)
 
         by_panels(add, n_rows, total)
 
@@ -147,7 +148,7 @@ def residual_variances(counts, theta: float, clip: float | None) -> np.ndarray:
 
     most = cell_total.max(initial=0) * share.max(initial=0)
     clips = most / (1 + most / theta) > clip * clip  # no smooth function any more
-    sums, squares = over_cells(of_zeros, cell_total, share, xp, exact=clips) + backend.to_host(total).T
+    sums, squares = over_cells(of_zeros, cell_total, share, xp, exact=clips) + backend.to_host(total)
     return squares / n_cells - (sums / n_cells) ** 2
 
 

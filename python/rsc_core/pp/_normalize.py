@@ -45,12 +45,12 @@ def normalize_total(adata, *, target_sum=None, exclude_highly_expressed=False, m
     takes cells of total 0 into the median where the matrix is CSR (1.11).
     """
     x = _by_rows(data.matrix(adata, layer))
-    factor = size_factors(without_dominant_genes(x, max_fraction) if exclude_highly_expressed else x, target_sum)
+    factor = _size_factors(without_dominant_genes(x, max_fraction) if exclude_highly_expressed else x, target_sum)
     scaled = scale_rows(x, factor, take_log=False)
     if not inplace:
-        return {"X": scaled, "norm_factor": factor}
+        return {"X": scaled, "norm_factor": backend.to_host(factor)}
     if key_added is not None:
-        adata.obs[key_added] = factor
+        adata.obs[key_added] = backend.to_host(factor)
     _replace(adata, layer, scaled)
     return None
 
@@ -159,13 +159,19 @@ def size_factors(counts, target_sum=None) -> np.ndarray:
     -------
     float64 (cells,) on the host; 1 where the total is 0. Totals are exact for counts (sums below 2^53).
     """
-    from rsc_core.pp._moments import totals
+    return backend.to_host(_size_factors(counts, target_sum))
 
-    total = totals(counts, 1)
-    some = total > 0
+
+def _size_factors(counts, target_sum):
+    """:func:`size_factors` on the backend of the counts: nothing waits for the device but a median."""
+    from rsc_core.pp._moments import rows_of
+
+    xp, total = backend.xp_of(counts), rows_of(counts, expressed=False)
     if target_sum is None:
-        target_sum = np.median(total[some]) if some.any() else 1.0
-    return np.where(some, total / target_sum, 1.0)
+        some = backend.to_host(total)
+        some = some[some > 0]
+        target_sum = np.median(some) if some.size else 1.0
+    return xp.where(total > 0, total / target_sum, 1.0)
 
 
 def lognorm(counts, size_factor):
@@ -217,4 +223,4 @@ def _like(x, values):
     """A matrix of the layout of ``x`` with other values."""
     if not hasattr(x, "indptr"):
         return values.reshape(x.shape)
-    return backend.sparse_of(backend.xp_of(values)).csr_matrix((values, x.indices, x.indptr), shape=x.shape)
+    return x._with_data(values, copy=False)  # SciPy's and CuPy's: does not look through the offsets once more

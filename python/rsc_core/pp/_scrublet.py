@@ -10,10 +10,10 @@ from rsc_core import backend, data, rng
 from rsc_core.pp._blocks import in_memory
 from rsc_core.pp._hvg_flavors import by_dispersion
 from rsc_core.pp._moments import gene_mean_variance, some_rows, totals
-from rsc_core.pp._neighbors import nearest_neighbors
 from rsc_core.pp._normalize import lognorm, scale_rows, size_factors
 from rsc_core.pp._pca import dense_blocks, principal_components, select_genes
 from rsc_core.pp._scale import scaled
+from rsc_core.pp._within import later_neighbors
 
 BINS, MAX_SMOOTHINGS = 256, 10_000  # of the histogram of simulated scores, as scikit-image's threshold_minimum
 LIMITS = (0.0125, 3.0, 0.5, np.inf)  # of the seurat flavor's means and dispersions, scanpy's defaults
@@ -137,8 +137,7 @@ def doublet_scores(observed, simulated, n_neighbors: int, n_comps: int, rate: fl
         places[n_observed + start : n_observed + start + len(block)] = block @ loadings
     ratio = made.shape[0] / n_observed
     k = min(round(n_neighbors * (1 + ratio)), len(places) - 1)
-    nearest = backend.to_host(nearest_neighbors(places, k - 1)[0])
-    among = (nearest >= n_observed).sum(axis=1)
+    among = later_neighbors(places, k - 1, n_observed)
     q = (among + 1) / (k + 2)
     score = q * rate / ratio / (1 - rate - q * (1 - rate - rate / ratio))
     return score[:n_observed], score[n_observed:]

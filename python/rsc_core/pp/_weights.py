@@ -37,8 +37,9 @@ def umap_weights(nearest, distance):
     n_cells, n_nearest = nearest.shape
     rho, sigma, weight = xp.empty(n_cells), xp.empty(n_cells), xp.empty(distance.shape)
     kernels.smooth_widths(n_cells, distance, n_nearest, math.log2(n_nearest + 1), rho, sigma)
-    # fsum rounds once, whatever the order.
-    mean = math.fsum(backend.to_host(distance).ravel()) / (n_cells * (n_nearest + 1))
+    # The mean is for cells whose neighbours are all their duplicates. fsum rounds once, whatever the order.
+    has_duplicates = backend.to_host(rho).min(initial=1) == 0
+    mean = math.fsum(backend.to_host(distance).ravel()) / (n_cells * (n_nearest + 1)) if has_duplicates else 0.0
     kernels.membership(n_cells, distance, rho, sigma, n_nearest, mean, weight)
     return _assembled(nearest, kernels.fuzzy_union, nearest, weight, n_nearest)
 

@@ -18,6 +18,7 @@ SHADES = ((0.0, 0), (0.45, 0), (0.5, 255))  # of a mixture with black or white: 
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 PATTERNS = ("", "/", "x", ".", "-", "+")
 DIVERGING = [[0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1, "#B2182B"]]
+RISING = DIVERGING[2:]  # of values that are never below 0: from white
 MOST_FOLDS = 4  # log2 fold changes beyond are drawn as this one
 MOST_POINTS = 50_000
 MOST_QUANTILES = 1_000  # of a violin
@@ -121,9 +122,17 @@ def bars(table: pd.DataFrame, looks: list[dict], titles: tuple[str, str], horizo
     category = {"type": "category", "title": {"text": titles[0]}}
     stack = {"barmode": "stack", "legend": {"traceorder": "normal"}}
     if horizontal:
-        height = max(260, 110 + 22 * len(table))
+        height = max(260, 110 + 22 * len(table), min(700, 80 + 20 * table.shape[1]))  # the legend needs as much
         return figure(data, titles[1], {"type": "category", "autorange": "reversed"}, height=height, **stack)
     return figure(data, category, titles[1], height=380, **stack)
+
+
+def scale_of(values, most: float = np.inf) -> tuple[list, float, float]:
+    """Colours with their lowest and highest value: red and blue around 0, or from white to red where nothing is below 0."""
+    reach = min(most, float(np.nanmax(np.abs(values), initial=0))) or 1.0
+    if np.nanmin(values, initial=0) >= 0:
+        return [[2 * (place - 0.5), colour] for place, colour in RISING], 0.0, reach
+    return DIVERGING, -reach, reach
 
 
 def dots(size: pd.DataFrame, colour: pd.DataFrame, titles: tuple[str, str, str, str]) -> dict:
@@ -137,7 +146,7 @@ def dots(size: pd.DataFrame, colour: pd.DataFrame, titles: tuple[str, str, str, 
     shares, values = (table.to_numpy(dtype=np.float64) for table in (size, colour))
     rows, columns = np.nonzero(np.isfinite(shares) & np.isfinite(values))
     shares, values = shares[rows, columns], values[rows, columns]
-    reach = min(MOST_FOLDS, float(np.nanmax(np.abs(values), initial=0))) or 1.0
+    colours, low, high = scale_of(values, MOST_FOLDS)
     trace = {
         "type": "scatter",
         "mode": "markers",
@@ -148,9 +157,9 @@ def dots(size: pd.DataFrame, colour: pd.DataFrame, titles: tuple[str, str, str, 
         "marker": {
             "size": numbers(2 + 14 * np.sqrt(shares)),
             "color": numbers(values),
-            "colorscale": DIVERGING,
-            "cmin": -reach,
-            "cmax": reach,
+            "colorscale": colours,
+            "cmin": low,
+            "cmax": high,
             "colorbar": {"title": {"text": titles[3]}},
             "line": {"width": 0.5, "color": "#7F7F7F"},
         },
@@ -161,17 +170,17 @@ def dots(size: pd.DataFrame, colour: pd.DataFrame, titles: tuple[str, str, str, 
 
 
 def heat_map(table: pd.DataFrame, marks: pd.DataFrame | None, titles: tuple[str, str, str]) -> dict:
-    """A table as coloured cells around 0; ``marks`` (the same shape, bool) puts a star into them. Titles: columns, rows, colour."""
+    """A table as coloured cells; ``marks`` (the same shape, bool) puts a star into them. Titles: columns, rows, colour."""
     values = table.to_numpy(dtype=np.float64)
-    reach = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    colours, low, high = scale_of(values)
     trace = {
         "type": "heatmap",
         "z": [numbers(row) for row in values],
         "x": [str(name) for name in table.columns],
         "y": [str(name) for name in table.index],
-        "colorscale": DIVERGING,
-        "zmin": -reach,
-        "zmax": reach,
+        "colorscale": colours,
+        "zmin": low,
+        "zmax": high,
         "colorbar": {"title": {"text": titles[2]}},
         "hovertemplate": f"{titles[1]} %{{y}}<br>%{{x}}<br>{titles[2]}: %{{z:.3g}}<extra></extra>",
         "xgap": 1,

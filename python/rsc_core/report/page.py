@@ -30,8 +30,8 @@ class Table:
 class Part:
     """A figure, a table, or both under a heading.
 
-    ``paragraphs`` is text to be read or copied; ``whole`` are places (n, 2) and rows of all cells of a figure that may draw
-    only some of them.
+    ``colour`` is the column that cells are coloured by at first; empty: the clusters. ``paragraphs`` is text to be read or
+    copied; ``whole`` are places (n, 2) and rows of all cells of a figure that may draw only some of them.
     """
 
     heading: str
@@ -40,6 +40,7 @@ class Part:
     note: str = ""
     paragraphs: list[str] = dataclasses.field(default_factory=list)
     whole: tuple[np.ndarray, np.ndarray] | None = None
+    colour: str = ""
 
 
 @dataclasses.dataclass

@@ -38,7 +38,7 @@ def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
                 continue
             canvas, axes = pyplot.subplots(figsize=size_of(part.figure), layout="constrained")
             if "points" in part.figure:
-                draw_cells(axes, part, cells.obs["leiden"].astype("category"))
+                draw_cells(axes, part, (cells.colourings.get(part.colour, cells.obs["leiden"])).astype("category"))
             else:
                 draw(axes, part.figure)
             axes.set_title(part.heading, fontsize=10)
@@ -113,13 +113,19 @@ def bar(axes, trace, stacked) -> None:
 
 def heat_map(axes, trace) -> None:
     """Coloured cells with their stars."""
-    image = axes.imshow(np.array(trace["z"], dtype=float), cmap="RdBu_r", vmin=trace["zmin"], vmax=trace["zmax"], aspect="auto")
+    low, high = trace["zmin"], trace["zmax"]
+    image = axes.imshow(np.array(trace["z"], dtype=float), cmap=colours_from(low), vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.set_xticks(range(len(trace["x"])), trace["x"], fontsize=7)
     axes.set_yticks(range(len(trace["y"])), trace["y"], fontsize=7)
     for row, texts in enumerate(trace.get("text", [])):
         for column, text in enumerate(texts):
             axes.text(column, row, text, ha="center", va="center", fontsize=7)
     axes.figure.colorbar(image, ax=axes, label=trace["colorbar"]["title"]["text"])
+
+
+def colours_from(low: float) -> str:
+    """The colours of matplotlib that :func:`rsc_core.report.figures.scale_of` has."""
+    return "RdBu_r" if low < 0 else "Reds"
 
 
 def scatter(axes, trace) -> None:
@@ -138,7 +144,7 @@ def scatter(axes, trace) -> None:
         return
     marker = trace["marker"]
     colour = marker["color"]
-    scale = {"cmap": "RdBu_r", "vmin": marker["cmin"], "vmax": marker["cmax"]} if "cmin" in marker else {}
+    scale = {"cmap": colours_from(marker["cmin"]), "vmin": marker["cmin"], "vmax": marker["cmax"]} if "cmin" in marker else {}
     sizes = np.square(marker["size"]) * (0.6 if np.ndim(marker["size"]) else 0.3)
     drawn = axes.scatter(
         trace["x"],

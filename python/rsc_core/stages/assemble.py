@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -14,8 +15,8 @@ import scipy.sparse as sp
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta
-from rsc_core.io.files import replaced
-from rsc_core.io.store import CountsStore, create_csr
+from rsc_core.io.files import replaced, replaced_folder
+from rsc_core.io.store import CountsStore, add_array, create_csr
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages import _samples
 from rsc_core.stages._clusters import write_table
@@ -35,7 +36,7 @@ class Part:
     rows: np.ndarray
 
 
-def run(*, store, delta, output, tables=None, x_content="lognorm", run_record=(), provenance=None):
+def run(*, store, delta, output, tables=None, x_content="lognorm", formats=("h5ad",), run_record=(), provenance=None):
     """Put the deltas together with the counts.
 
     Parameters
@@ -51,6 +52,8 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", run_record=()
     x_content
         ``"lognorm"``: X holds log(1 + count / size factor), float32, and ``layers['counts']`` the counts; ``"counts"``: X
         holds the counts.
+    formats
+        ``"zarr"`` among them: the same as a folder beside ``output``, ``.zarr`` in place of its ending, for readers of object stores.
     run_record
         Run records of the tasks: backend, device and driver of each go to ``uns['rsc_core']['tasks']``.
     provenance
@@ -88,8 +91,10 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", run_record=()
             size_factor = size_factors_of(adata)
             adata.uns["log1p"] = {}
     with task.step("write"), replaced(output) as temporary:
-        adata.write_h5ad(temporary)
-        write_matrices(temporary, counts, size_factor)
+        write_h5ad(temporary, adata, counts, size_factor)
+    if "zarr" in formats:
+        with task.step("write zarr"), replaced_folder(Path(output).with_suffix(".zarr")) as temporary:
+            write_zarr(temporary, adata, counts, size_factor)
     task.finish()
 
 
@@ -194,29 +199,47 @@ def size_factors_of(adata) -> np.ndarray:
     return adata.obs["size_factor"].to_numpy()
 
 
-def write_matrices(path, counts: CountsStore, size_factor: np.ndarray | None) -> None:
-    """Add X to a file, and for log-normalised values ``layers['counts']``, in row blocks of the mapped store.
+def write_h5ad(path, adata, counts: CountsStore, size_factor: np.ndarray | None) -> None:
+    """Write an annotation without X and the matrices of :func:`write_matrices` to a file."""
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        write_matrices(file, counts, size_factor)
+
+
+def write_zarr(path, adata, counts: CountsStore, size_factor: np.ndarray | None) -> None:
+    """Write the same to a folder, in zarr's format 2, which older readers know too."""
+    import zarr
+
+    with ad.settings.override(zarr_write_format=2), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that format 3 will be the default
+        adata.write_zarr(path)
+    file = zarr.open_group(path, mode="r+", use_consolidated=False)
+    write_matrices(file, counts, size_factor)
+    zarr.consolidate_metadata(file.store)
+
+
+def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) -> None:
+    """Add X, and for log-normalised values ``layers['counts']``, in row blocks of the mapped store.
 
     Parameters
     ----------
-    path
-        File of anndata without X.
+    file
+        Open group of h5py or of zarr, without X.
     size_factor
         float64 (cells,); None: X holds the counts.
     """
     nnz, index_dtype = int(counts.indptr[-1]), np.int32
-    with h5py.File(path, "r+") as file:
-        groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
+    groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
+    if size_factor is not None:
+        groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
+    for start, stop, block in counts.blocks(BLOCK_NNZ):
+        here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
+        x = block.astype(np.float32)
         if size_factor is not None:
-            groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
-        for start, stop, block in counts.blocks(BLOCK_NNZ):
-            here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
-            x = block.astype(np.float32)
-            if size_factor is not None:
-                x = lognorm(x, size_factor[start:stop])
-                groups["counts"]["data"][here] = block.data
-            groups["X"]["data"][here] = x.data
-            for group in groups.values():
-                group["indices"][here] = block.indices
+            x = lognorm(x, size_factor[start:stop])
+            groups["counts"]["data"][here] = block.data
+        groups["X"]["data"][here] = x.data
         for group in groups.values():
-            group.create_dataset("indptr", data=counts.indptr)
+            group["indices"][here] = block.indices
+    for group in groups.values():
+        add_array(group, "indptr", data=counts.indptr)

@@ -14,8 +14,9 @@ from anndata.io import read_elem, sparse_dataset
 
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import replaced
-from rsc_core.report import page, static
+from rsc_core.report import page, samples, static
 from rsc_core.report.cells import Cells
+from rsc_core.report.figures import styles
 from rsc_core.report.sections import all_sections
 from rsc_core.report.sections.clusters import best_genes
 from rsc_core.stages._task import Task
@@ -24,7 +25,7 @@ MOST_GENES = 400  # that can be looked up: markers first, then variable genes
 BLOCK_NNZ = 1 << 24  # non-zeros of a row block
 
 
-def run(*, adata, qc, tables, parameters, output, figures=None, run_record=(), title="rsc-flow", formats=("png", "svg")):
+def run(*, adata, qc, tables, parameters, output, figures=None, multiqc=None, run_record=(), title="rsc-flow", formats=("png", "svg")):
     """Write the page.
 
     Parameters
@@ -41,6 +42,8 @@ def run(*, adata, qc, tables, parameters, output, figures=None, run_record=(), t
         Page to write; it needs no network.
     figures
         Folder for each figure as a file; None: no files.
+    multiqc
+        Folder for MultiQC's custom content; None: not written.
     run_record
         Run records of the tasks, for time, memory and warnings.
     title
@@ -70,16 +73,23 @@ def run(*, adata, qc, tables, parameters, output, figures=None, run_record=(), t
     if figures is not None:
         with task.step("figures"):
             static.save_all(figures, sections, cells, formats)
+    if multiqc is not None:
+        with task.step("multiqc"):
+            lost = samples.fates(qcs)
+            samples.write_multiqc(multiqc, samples.summary(data.obs, qcs), lost, styles(lost.columns))
     task.finish()
 
 
 def read_annotation(path) -> tuple[ad.AnnData, dict[str, pd.DataFrame]]:
-    """What the page shows of a file of ASSEMBLE: no matrices of genes, no graphs; activities of the sources by method."""
+    """What the page shows of a file of ASSEMBLE: no matrices of genes, no graphs, two components; activities of the sources by method."""
     with h5py.File(path) as file:
         keys = [key for key in file["obsm"] if key.startswith("X_") and not key.startswith("X_pca")] + ["spatial"] * (
             "spatial" in file["obsm"]
         )
         arrays = {key: read_elem(file["obsm"][key]) for key in keys}
+        if "integration" in file["uns"]:
+            components = [key for key in file["obsm"] if key.startswith("X_pca") and file["obsm"][key].shape[1] > 1]
+            arrays |= {key: file["obsm"][key][:, :2] for key in components}
         scores = {key.removeprefix("score_"): read_elem(file["obsm"][key]) for key in file["obsm"] if key.startswith("score_")}
         data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=read_elem(file["uns"]))
     return data, {name: table for name, table in scores.items() if isinstance(table, pd.DataFrame)}

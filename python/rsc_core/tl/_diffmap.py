@@ -87,7 +87,7 @@ def dpt(adata, n_dcs=10, *, neighbors_key=None):
     slow = values >= STATIONARY
     scale = np.where(slow, 1.0, values / np.where(slow, 1.0, 1 - values))
     distance = np.sqrt((((vectors[int(root)] - vectors) * scale) ** 2).sum(axis=1))
-    part = components(graph)
+    part = backend.to_host(components(graph))
     distance[part != part[int(root)]] = np.inf
     farthest = distance[np.isfinite(distance)].max()
     adata.obs["dpt_pseudotime"] = distance / farthest if farthest > 0 else distance

@@ -8,7 +8,7 @@ import numpy as np
 
 from rsc_core import backend, data
 from rsc_core.kernels import layout as kernels
-from rsc_core.tl._pushes import Pushes, Sums
+from rsc_core.tl._pushes import Pushes
 from rsc_core.tl._start import start_positions
 
 LAYOUTS = ("fa",)
@@ -78,29 +78,13 @@ def atlas(graph, start, n_iter=500, scaling_ratio=2.0, gravity=1.0):
     xp, n_cells = backend.xp_of(graph.data, start), len(start)
     indptr, indices, weight = backend.csr_parts(graph, np.float64)
     mass, y = indptr[1:] - indptr[:-1] + 1, start.astype(np.float64)
-    pushes, sums = Pushes(mass, kernels.INVERSE), Sums(2, n_cells, xp)
-    before, force, swing = xp.zeros((n_cells, 2)), xp.empty((n_cells, 2)), xp.empty((2, n_cells))
-    speed = efficiency = 1.0
+    pushes, parts = Pushes(mass, kernels.INVERSE), xp.empty((-(-n_cells // kernels.GROUP), 2))
+    before, force, swing, pace = xp.zeros((n_cells, 2)), xp.empty((n_cells, 2)), xp.empty(n_cells), xp.ones(2)
+    limits = (JITTER * math.sqrt(n_cells), MOST_JITTER, LEAST_EFFICIENCY, MOST_SPEED, RISE)
     for _ in range(n_iter):
-        push, _ = pushes(y)
-        kernels.atlas_forces(n_cells, indptr, indices, weight, mass, y, push, scaling_ratio, gravity, before, force, swing)
-        swinging, traction = backend.to_host(sums(swing))
-        speed, efficiency = _speed(swinging, traction, n_cells, speed, efficiency)
-        kernels.atlas_step(n_cells, force, swing, speed, y)
+        push = pushes(y)
+        kernels.atlas_forces(n_cells, indptr, indices, weight, mass, y, push, scaling_ratio, gravity, before, force, swing, parts)
+        kernels.atlas_speed(1, parts, len(parts), n_cells, *limits, pace)
+        kernels.atlas_step(n_cells, force, swing, pace, y)
         before, force = force, before
     return y
-
-
-def _speed(swinging, traction, n_cells, speed, efficiency):
-    """The global speed of the next step, and its efficiency: as much swinging as is tolerable."""
-    estimated = JITTER * math.sqrt(n_cells)
-    jitter = max(math.sqrt(estimated), min(MOST_JITTER, estimated * traction / n_cells**2))
-    if traction > 0 and swinging / traction > 2.0:
-        efficiency *= 0.5 if efficiency > LEAST_EFFICIENCY else 1.0
-        jitter = max(jitter, 1.0)
-    target = jitter * efficiency * traction / swinging if swinging > 0 else math.inf
-    if swinging > jitter * traction:
-        efficiency *= 0.7 if efficiency > LEAST_EFFICIENCY else 1.0
-    elif speed < MOST_SPEED:
-        efficiency *= 1.3
-    return speed + min(target - speed, RISE * speed), efficiency

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 from rsc_core import backend, data
 from rsc_core.kernels import ranks as kernels
 
-KEYS = 1 << 28  # sort keys of a block of genes: 2 GB, and as much again while they are sorted
+KEYS = 1 << 28  # sort keys of a block of genes: 2 GB, and as much again while they are sorted; each block reads all cells
+DEVICE_KEYS = 1 << 25  # of a block where the cells lie on the device: reading them is cheap, memory is not
 MAX_CODES = (1 << 16) - 1  # genes of a block and groups: each has 16 bits of a key
 MAX_TIED = 3_800_000  # cells of which the sum over ties fits 64 bits
 
@@ -47,6 +49,24 @@ class Moments:
         """The same of the cells that each group is compared with."""
         return summed(self._others(self.table), self.scale, self.scale_squares)
 
+    def shares(self):
+        """Share of cells that are not 0: of each group, and of the cells that it is compared with, (groups, genes)."""
+        count = self.table[..., 0]
+        return count[:-1] / self.size[:-1, None], self._others(count) / self.n_others()
+
+    def pair(self, row: int) -> Moments:
+        """Those of one group, and of the cells that it is compared with as all others."""
+        n_others = np.broadcast_to(self.n_others(), (len(self.groups), 1))[row, 0]
+        others = self.table[self.reference] if self.reference >= 0 else self._total - self.table[row]
+        ranks = {} if self.rank_sum is None else {"rank_sum": self.rank_sum[[row, row]], "ties": self.ties[[row]]}
+        size = np.array([self.size[row], n_others])
+        table = np.stack([self.table[row], others])
+        return dataclasses.replace(self, groups=[self.groups[row]], reference=-1, size=size, table=table, **ranks)
+
+    @functools.cached_property
+    def _total(self):
+        return self.table.sum(axis=0)
+
     def _others(self, table):
         if self.reference >= 0:
             return np.broadcast_to(table[self.reference], table[:-1].shape)
@@ -76,7 +96,7 @@ def summarize_blocks(blocks, obs, groupby, genes, *, groups="all", reference="re
     ----------
     blocks
         Function without arguments that returns the blocks in order, CSR (cells, genes) on one backend. It is called
-        twice, and with ranks once more for each ``KEYS`` values that are not 0 (twice where there is a reference).
+        twice, and with ranks once more for each :func:`most_keys` values that are not 0 (twice where there is a reference).
     obs
         Table of all cells.
     groupby
@@ -202,12 +222,12 @@ def sums_of(blocks, group, n_groups: int, n_genes: int, scales) -> np.ndarray:
 
 
 def ranks_of(blocks, group, size, table, reference: int) -> tuple[np.ndarray, np.ndarray]:
-    """``rank_sum`` and ``ties`` of :class:`Moments`, by blocks of genes that have at most ``KEYS`` values."""
+    """``rank_sum`` and ``ties`` of :class:`Moments`, by blocks of genes that have at most :func:`most_keys` values."""
     count = np.ascontiguousarray(table[..., 0])
     n_groups, n_genes = count.shape
     n_base = int(size.sum() if reference < 0 else size[reference])
     twice, tie = np.empty((n_genes, n_groups), dtype=np.int64), np.empty((n_genes, n_groups + 1), dtype=np.int64)
-    for first, last in gene_blocks(count.sum(axis=0)):
+    for first, last in gene_blocks(count.sum(axis=0), most_keys(blocks())):
         width = last - first
         keys, start = sorted_keys(blocks, group, count[:, first:last].sum(axis=0), first, last, -1)
         base, base_start = (
@@ -224,11 +244,17 @@ def ranks_of(blocks, group, size, table, reference: int) -> tuple[np.ndarray, np
     return twice.T, 6.0 * (tie[:, : n_groups - 1] + tie[:, n_groups:]).T
 
 
-def gene_blocks(n_values):
-    """Cuts of the genes so that each part has at most ``KEYS`` values, or one gene."""
+def most_keys(blocks) -> int:
+    """Keys of a block of genes."""
+    on_device = isinstance(blocks, list) and backend.xp_of(blocks[0].data) is not np
+    return min(KEYS, DEVICE_KEYS) if on_device else KEYS
+
+
+def gene_blocks(n_values, n_keys):
+    """Cuts of the genes so that each part has at most this many values, or one gene."""
     total, first = np.concatenate([[0], np.cumsum(n_values)]), 0
     while first < len(n_values):
-        last = int(np.searchsorted(total, total[first] + KEYS, side="right")) - 1
+        last = int(np.searchsorted(total, total[first] + n_keys, side="right")) - 1
         last = min(max(last, first + 1), first + MAX_CODES)
         yield first, last
         first = last

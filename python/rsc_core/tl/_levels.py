@@ -11,6 +11,7 @@ from rsc_core import backend
 from rsc_core.kernels import leiden as steps
 from rsc_core.kernels import levels as kernels
 from rsc_core.scan import running_sums
+from rsc_core.tl._parts import connected_parts
 
 WEIGHT_BITS = 10  # weights are multiples of 2^-10: noise of 1e-6 in a weight seldom changes one
 
@@ -29,6 +30,11 @@ class Graph:
     def n(self) -> int:
         """Number of vertices."""
         return len(self.degree)
+
+    @property
+    def arcs(self) -> tuple:
+        """The CSR arrays."""
+        return self.indptr, self.neighbor, self.weight
 
 
 def integer_graph(indptr, indices, weight) -> Graph:
@@ -58,20 +64,15 @@ def smallest_member(labels, n_labels: int):
     return looked_up(labels, lowest)
 
 
-def count_positive(values) -> int:
-    """How many int64 values are above 0."""
-    count = backend.xp_of(values).zeros(1, dtype=np.int64)
-    steps.count_positive(len(values), values, count)
-    return int(count[0])
-
-
-def aggregate(graph: Graph, smallest):
+def aggregate(graph: Graph, smallest, n: int):
     """The graph of the sets, numbered by their smallest member.
 
     Parameters
     ----------
     smallest
         The smallest vertex of each vertex's set, int32.
+    n
+        How many sets there are.
 
     Returns
     -------
@@ -81,40 +82,33 @@ def aggregate(graph: Graph, smallest):
     flag, vertex = xp.empty(graph.n, dtype=whole), xp.empty(graph.n, dtype=np.int32)
     kernels.flag_heads(graph.n, smallest, flag)
     number = running_sums(flag)
-    n = int(number[-1])
     heads, representative = xp.empty(n, dtype=np.int32), xp.empty(n, dtype=whole)
     kernels.number_sets(graph.n, smallest, number, graph.representative, vertex, heads, representative)
-    places, reached, filled, degree, size = (xp.zeros(n, dtype=whole) for _ in range(5))
+    places, reached, degree, size = xp.zeros((4, n), dtype=whole)
     kernels.count_between(graph.n, graph.indptr, graph.neighbor, vertex, places)
     bounds = running_sums(places)
     n_places = int(bounds[-1])
     name, total = xp.full(n_places, kernels.EMPTY, dtype=np.int32), xp.zeros(n_places, dtype=whole)
-    kernels.gather_arcs(graph.n, graph.indptr, graph.neighbor, graph.weight, vertex, bounds, name, total, reached)
+    owner, rank = xp.empty((2, n_places), dtype=np.int32)
+    kernels.gather_arcs(graph.n, *graph.arcs, vertex, bounds, name, total, owner, rank, reached)
     indptr = running_sums(reached)
     n_arcs = int(indptr[-1])
     neighbor, weight = xp.empty(n_arcs, dtype=np.int32), xp.empty(n_arcs, dtype=whole)
-    kernels.pack_arcs(n, bounds, name, total, indptr, filled, neighbor, weight)
+    kernels.pack_arcs(n_places, name, total, owner, rank, indptr, neighbor, weight)
     steps.community_totals(graph.n, vertex, graph.degree, degree, size)  # arcs inside a set count, too
     return Graph(indptr, neighbor, weight, degree, representative), vertex, heads
 
 
 def connected(graph: Graph, part):
     """The communities, each split into its connected parts and named after the smallest member."""
-    xp = backend.xp_of(part)
-    label, changed = xp.arange(graph.n, dtype=np.int32), xp.empty(1, dtype=np.int64)
-    while True:
-        changed[:] = 0
-        kernels.lower_labels(graph.n, graph.indptr, graph.neighbor, part, label, changed)
-        if not int(changed[0]):
-            return label
-        kernels.shorten_labels(graph.n, label)
+    return connected_parts(graph.indptr, graph.neighbor, part)
 
 
 def quality(graph: Graph, part, total: int, resolution: float) -> float:
     """Modularity: exact integers up to the last division."""
     xp = backend.xp_of(part)
     inside, sums, size = xp.empty(graph.n, dtype=np.int64), xp.zeros(graph.n, dtype=np.int64), xp.zeros(graph.n, dtype=np.int64)
-    steps.inner_weight(graph.n, graph.indptr, graph.neighbor, graph.weight, part, inside)
+    steps.inner_weight(graph.n, *graph.arcs, part, inside)
     steps.community_totals(graph.n, part, graph.degree, sums, size)
     sums = backend.to_host(sums)
     return int(backend.to_host(inside).sum()) / total - resolution * (sum(int(s) ** 2 for s in sums[sums > 0]) / total**2)
@@ -134,7 +128,7 @@ def modularity(indptr, indices, weight, labels: np.ndarray, resolution: float) -
     inside, degree = xp.empty(n), xp.empty(n)
     kernels.weight_inside(n, indptr, indices, weight, xp.asarray(labels.astype(np.int32)), inside, degree)
     inside, degree = backend.to_host(inside), backend.to_host(degree)
-    total = math.fsum(degree)
+    total = math.fsum(degree.tolist())
     if total == 0:
         return 0.0
-    return math.fsum(inside) / total - resolution * float(((np.bincount(labels, weights=degree) / total) ** 2).sum())
+    return math.fsum(inside.tolist()) / total - resolution * float(((np.bincount(labels, weights=degree) / total) ** 2).sum())

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import math
 
 import numpy as np
 
 from rsc_core import backend
-from rsc_core.kernels import logreg as kernels
 from rsc_core.pp._moments import some_rows
+from rsc_core.tl._multinomial import Multinomial, dots
+from rsc_core.tl._quasi_newton import Memory
 
-MEMORY = 20  # steps and changes of the gradient that L-BFGS remembers
-ARMIJO, SHRINK, MAX_HALVINGS = 1e-4, 0.5, 30
+MEMORY = 10  # steps and changes of the gradient that L-BFGS remembers
+REFRESH = 5  # step at which the diagonal is computed anew, and again whenever their number has doubled
+FLAT, MAX_LENGTHS = 0.01, 20  # of the slope at its begin that is left at the end of a step; lengths that are tried
 
 
 @dataclasses.dataclass
 class Fit:
-    """Coefficients (classes, genes) and intercepts (classes,) of the host, steps, and norm of the gradient.
+    """Coefficients (classes, genes) and intercepts (classes,) of the host.
 
-    The objective is 1 / C convex in the coefficients, therefore they are within C times the norm of those of the optimum.
+    ``gradient_norm``: the largest entry of the gradient of the objective divided by the number of cells; ``n_passes``: products
+    with the matrix, of the cells' or of the genes' side, divided by two.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
     n_iter: int
+    n_passes: float
     gradient_norm: float
-    converged: bool
+    C: float
+    tol: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether the gradient fell to tol."""
+        return self.gradient_norm <= self.tol
 
 
-def logistic(blocks, group, n_groups: int, n_genes: int, *, C=1.0, tol=1e-3, max_iter=1000):
+def logistic(blocks, group, n_groups: int, n_genes: int, *, C=1.0, tol=1e-4, max_iter=1000):
     """Scores (groups, genes) of the groups against each other, as rank_genes_groups wants them, and the :class:`Fit`.
 
     Parameters
@@ -62,144 +72,81 @@ def logistic(blocks, group, n_groups: int, n_genes: int, *, C=1.0, tol=1e-3, max
     return (result.coef - result.coef[::-1] if n_groups == 2 else result.coef), result
 
 
-def fit(blocks, label, n_genes: int, *, C=1.0, tol=1e-3, max_iter=1000) -> Fit:
+def fit(blocks, label, n_genes: int, *, C=1.0, tol=1e-4, max_iter=1000) -> Fit:
     """Minimise sum_i -log softmax(x_i W + b)_label + |W|^2 / (2 C) over W (genes, classes) and b (classes,).
 
-    L-BFGS (Liu & Nocedal 1989, doi:10.1007/BF01589116), started at 0, with genes centred and scaled by the diagonal of the
-    Hessian there; the matrix stays as it is, the intercept takes the means up.
+    L-BFGS with exact steps: the scores of a direction are computed once, and the best length found without the matrix. Its
+    first inverse is the diagonal of the Hessian with genes centred by class, at the start and after 5, 10, 20, ... steps; the
+    matrix stays as it is, the intercepts take the means up.
 
     Parameters
     ----------
     blocks
-        Function that returns the blocks of the cells in order, CSR (cells, genes); called for each evaluation.
+        Function that returns the blocks of the cells in order, CSR (cells, genes); called for each product.
         A block returned alone is kept with its transpose.
     label
         int64 (cells,) of the host: 0 to classes - 1, each present.
     C
         Inverse of the penalty, as in scikit-learn.
     tol
-        Largest Euclidean norm of the gradient of the objective (a sum over cells, not a mean).
+        Largest entry of the gradient of the objective divided by the number of cells, as scikit-learn's lbfgs. The objective
+        is 1 / C convex in W: W is within C times the Euclidean norm of the undivided gradient of the optimum.
     max_iter
         Steps at most.
 
     Notes
     -----
+    CPU and GPU give the same bits, for any cut into blocks. Directions and residuals are rounded to float32 for the products with
+    the matrix, so that a ``tol`` below 1e-9 is hardly reached.
     Two classes have coefficients w and -w here, half of those of scikit-learn's binary model with C twice as large.
     """
-    n_classes = int(label.max()) + 1
-    problem = _Problem(blocks, label, n_genes, n_classes, C)
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # dot products whose bits do not depend on the number of threads
-        unknown, n_iter, norm = _lbfgs(problem, tol, max_iter)
-    weight = backend.to_host(problem.weights(unknown))
-    return Fit(np.ascontiguousarray(weight[:n_genes].T), weight[n_genes], n_iter, norm, norm <= tol)
-
-
-def transposed(x):
-    """Genes as rows: the CSR of a sparse matrix's columns, entries in the order of the cells; C-contiguous of a dense one."""
-    return x.tocsc().T if hasattr(x, "tocsc") else backend.xp_of(x).ascontiguousarray(x.T)
-
-
-class _Problem:
-    """The objective and its gradient in scaled unknowns."""
-
-    def __init__(self, blocks, label, n_genes, n_classes, C):
-        first = blocks()
-        first = first if isinstance(first, list) else None
-        self.blocks = (lambda: first) if first is not None else blocks
-        self.kept = transposed(first[0]) if first is not None and len(first) == 1 else None
-        self.n_genes, self.n_classes, self.C, self.labels = n_genes, n_classes, C, label
-        self.shape = (n_genes + 1, n_classes)
-        total = squares = None
-        for x in self.blocks():
-            indptr, cells, values = backend.csr_parts(self._transposed(x), np.float32)
-            self.xp = xp = backend.xp_of(values)
-            if total is None:
-                total, squares = xp.zeros((n_genes, 1)), xp.zeros((n_genes, 1))
-            ones = xp.ones((x.shape[0], 1))
-            kernels.gene_gradient(n_genes, indptr, cells, values, ones, 1, total)
-            kernels.gene_gradient(n_genes, indptr, cells, values * values, ones, 1, squares)
-        self.mean = total / len(label)
-        share = np.bincount(label, minlength=n_classes) / len(label)
-        share = xp.asarray(share * (1 - share))
-        curvature = xp.empty(self.shape)
-        curvature[:n_genes] = xp.maximum(squares - total * self.mean, 0) * share + 1 / C
-        curvature[n_genes] = len(label) * share
-        self.scale = 1 / xp.sqrt(curvature)
-
-    def _transposed(self, x):
-        return transposed(x) if self.kept is None else self.kept
-
-    def weights(self, unknown):
-        """W with b as its last row, from the unknowns, whose intercept is that of centred genes."""
-        weight = unknown.reshape(self.shape) * self.scale
-        weight[self.n_genes] -= self.mean[:, 0] @ weight[: self.n_genes]
-        return weight
-
-    def evaluate(self, unknown):
-        """Objective, its gradient in the unknowns, and the norm of its gradient in the weights."""
-        xp, n_genes = self.xp, self.n_genes
-        weight = self.weights(unknown)
-        gradient, sums = xp.zeros(self.shape), xp.zeros(self.n_classes, dtype=np.int64)
-        losses, row = [], 0
-        for x in self.blocks():
-            indptr, indices, values = backend.csr_parts(x, np.float32)
-            label = xp.asarray(self.labels[row : row + x.shape[0]])
-            score, loss = xp.empty((x.shape[0], self.n_classes)), xp.empty(x.shape[0])
-            kernels.class_scores(x.shape[0], indptr, indices, values, weight, n_genes, self.n_classes, score)
-            kernels.residuals(x.shape[0], label, self.n_classes, score, loss)
-            kernels.residual_sums(x.shape[0], score, self.n_classes, sums)
-            indptr, cells, values = backend.csr_parts(self._transposed(x), np.float32)
-            kernels.gene_gradient(n_genes, indptr, cells, values, score, self.n_classes, gradient)
-            losses.append(backend.to_host(loss))
-            row += x.shape[0]
-        gradient[n_genes] = (sums + len(self.labels) * 0.5) / kernels.UNIT  # floor takes half a unit of each
-        gradient[:n_genes] += weight[:n_genes] / self.C - self.mean * gradient[n_genes]
-        coef = weight[:n_genes].ravel()
-        objective = float(np.concatenate(losses).sum()) + float(coef @ coef) / (2 * self.C)
-        flat = gradient.ravel()
-        return objective, (gradient * self.scale).ravel(), float(flat @ flat) ** 0.5
-
-
-def _lbfgs(problem, tol, max_iter):
-    """The unknowns at which the gradient's norm is at most tol, number of steps, norm."""
-    xp = problem.xp
-    unknown = xp.zeros(problem.shape[0] * problem.shape[1])
-    value, gradient, norm = problem.evaluate(unknown)
-    memory = collections.deque(maxlen=MEMORY)
-    n_iter = 0
-    while norm > tol and n_iter < max_iter:
-        step = -_inverse_hessian_times(gradient, memory)
-        slope, length = float(step @ gradient), 1.0
-        for _ in range(MAX_HALVINGS):
-            tried = unknown + length * step
-            new_value, new_gradient, new_norm = problem.evaluate(tried)
-            # Near the optimum the objective has no digits left to tell; the slope along the step has.
-            flat = abs(new_value - value) <= 1e-12 * abs(value) and abs(float(step @ new_gradient)) <= abs(slope)
-            if new_value <= value + ARMIJO * length * slope or flat:
-                break
-            length *= SHRINK
-        else:
+    if not (C > 0 and math.isfinite(C)):
+        raise ValueError(f"C is {C}; it must be above 0")
+    problem = Multinomial(blocks, label, n_genes, int(label.max()) + 1, C)
+    memory = Memory(problem.xp, problem.weight.shape, MEMORY)
+    gradient, n_iter, refresh = problem.gradient(), 0, 0
+    while (norm := float(problem.xp.abs(gradient).max()) / problem.n_cells) > tol and n_iter < max_iter:
+        if n_iter == refresh:
+            memory.exchange(_centred_inverse(*problem.curvature()))
+            refresh = 2 * n_iter or REFRESH
+        problem.turn(memory.direction(gradient))
+        length = _best_length(problem)
+        if length == 0:
             break
-        change, difference = tried - unknown, new_gradient - gradient
-        curvature = float(change @ difference)
-        if curvature > 0:
-            memory.append((change, difference, curvature, float(difference @ difference)))
-        unknown, value, gradient, norm = tried, new_value, new_gradient, new_norm
+        problem.move(length)
+        before, gradient = gradient, problem.gradient()
+        memory.add(length * problem.direction, gradient - before)
         n_iter += 1
-    return unknown, n_iter, norm
+    weight = backend.to_host(problem.weight)
+    return Fit(np.ascontiguousarray(weight[:n_genes].T), weight[n_genes], n_iter, problem.n_products / 2, norm, C, tol)
 
 
-def _inverse_hessian_times(vector, memory):
-    """The two loops of L-BFGS; without memory the scaled unknowns have the identity."""
-    result, factors = vector.copy(), []
-    for change, difference, curvature, _ in reversed(memory):
-        factor = float(change @ result) / curvature
-        result -= factor * difference
-        factors.append(factor)
-    if memory:
-        result *= memory[-1][2] / memory[-1][3]
-    for (change, difference, curvature, _), factor in zip(memory, reversed(factors), strict=True):
-        result += (factor - float(difference @ result) / curvature) * change
-    return result
+def _centred_inverse(diagonal, mean):
+    """The inverse of a diagonal that holds for centred genes, as a function of gradients by the weights."""
+    xp, n_genes = backend.xp_of(diagonal), len(mean)
+
+    def inverse(gradient):
+        result = gradient.copy()
+        result[:n_genes] -= mean * gradient[n_genes]
+        result = result / diagonal
+        result[n_genes] -= xp.asarray(dots(mean[None], result[:n_genes])[0])
+        return result
+
+    return inverse
+
+
+def _best_length(problem) -> float:
+    """The length at which the objective, convex along the direction, is flat: Newton's steps within a bracket; 0 if it rises at once."""
+    start = problem.slope(0.0)[0]
+    if not start < 0:
+        return 0.0
+    low, high, length = 0.0, math.inf, 1.0
+    for _ in range(MAX_LENGTHS):
+        slope, curvature = problem.slope(length)
+        if abs(slope) <= -FLAT * start:
+            break
+        low, high = (length, high) if slope < 0 else (low, length)
+        newton = length - slope / curvature if curvature > 0 else math.inf
+        within = low < newton < high and newton <= 10 * length
+        length = newton if within else (low + high) / 2 if high < math.inf else 2 * length
+    return length

@@ -66,8 +66,7 @@ def filter_rank_genes_groups(
     if not (same and share_out is not None and "logfoldchanges" in result):
         moments = summarize(adata, groupby, groups=list(names), layer=params.get("layer"), with_ranks=False)
         base = adata.uns.get("log1p", {}).get("base")
-        share_in = by_gene(moments, moments.own()[0] / moments.size[:-1, None])
-        share_out = by_gene(moments, moments.others()[0] / moments.n_others())
+        share_in, share_out = (by_gene(moments, share) for share in moments.shares())
         fold = by_gene(moments, fold_changes(moments, base))
     kept = {}
     for group in names:

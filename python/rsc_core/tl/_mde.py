@@ -7,8 +7,8 @@ import numpy as np
 from rsc_core import backend, data, rng
 from rsc_core.kernels import mde as kernels
 from rsc_core.kernels import spectral
-from rsc_core.tl._pushes import Sums
 from rsc_core.tl._start import start_positions
+from rsc_core.tl._sums import products
 
 REPULSIVE_FRACTION = 0.5  # pairs pushed apart for each pair of neighbours
 LONGEST_STEP = 0.3  # of a coordinate, whose standard deviation is 1
@@ -80,11 +80,13 @@ def other_pairs(pairs, seed: int):
     indptr, indices = (backend.to_host(part) for part in backend.csr_parts(pairs)[:2])
     n_rounds = max(1, round(REPULSIVE_FRACTION * indices.size / n_cells))
     partner = np.full((n_rounds, n_cells), -1, dtype=np.int32)
-    arcs = np.repeat(np.arange(n_cells, dtype=np.int64), np.diff(indptr)) * n_cells + indices
+    arcs = np.sort(np.repeat(np.arange(n_cells, dtype=np.int64), np.diff(indptr)) * n_cells + indices, kind="stable")
+    arcs = np.append(arcs, n_cells * n_cells)  # above all, so that every search ends at an arc
     for number in range(n_rounds):
         order = rng.permutation(seed, "mde", n_cells, number)
         one, two = order[: n_cells // 2], order[n_cells // 2 : n_cells // 2 * 2]
-        free = ~np.isin(one * n_cells + two, arcs)
+        wanted = one * n_cells + two
+        free = arcs[np.searchsorted(arcs, wanted)] != wanted
         partner[number, one[free]], partner[number, two[free]] = two[free], one[free]
     return xp.asarray(partner)
 
@@ -92,13 +94,12 @@ def other_pairs(pairs, seed: int):
 class _Rows:
     """Sums over cells, and combinations, of a few rows (dimensions, cells)."""
 
-    def __init__(self, n_dims, n_cells, xp):
-        self.xp, self.n_cells = xp, n_cells
-        self.sums = Sums(n_dims, n_cells, xp)
+    def __init__(self, n_cells, xp):
+        self.xp, self.n_cells, self.ones = xp, n_cells, xp.ones((1, n_cells))
 
-    def products(self, a, b):
-        """a b^T on the host."""
-        return np.array([backend.to_host(self.sums(a * row)).copy() for row in b]).T  # the sums' array is used again
+    def sums(self, rows):
+        """Of each row, on the host."""
+        return products(rows, self.ones)[:, 0]
 
     def combined(self, factor, rows):
         out = self.xp.empty_like(rows)
@@ -108,15 +109,15 @@ class _Rows:
 
     def standardised(self, y):
         """The nearest rows of mean 0 and covariance 1; a direction without any spread stays at 0."""
-        y = y - self.xp.asarray(backend.to_host(self.sums(y)) / self.n_cells)[:, None]
-        values, vectors = np.linalg.eigh(self.products(y, y) / self.n_cells)
+        y = y - self.xp.asarray(self.sums(y) / self.n_cells)[:, None]
+        values, vectors = np.linalg.eigh(products(y, y) / self.n_cells)
         scale = np.where(values > 1e-12 * max(values.max(), 1e-300), 1 / np.sqrt(np.maximum(values, 1e-300)), 0)
         return self.combined((vectors * scale) @ vectors.T, y)
 
     def tangent(self, gradient, y):
         """The part of the gradient that keeps mean and covariance."""
-        gradient = gradient - self.xp.asarray(backend.to_host(self.sums(gradient)) / self.n_cells)[:, None]
-        along = self.products(gradient, y) / self.n_cells
+        gradient = gradient - self.xp.asarray(self.sums(gradient) / self.n_cells)[:, None]
+        along = products(gradient, y) / self.n_cells
         return gradient - self.combined((along + along.T) / 2, y)
 
 
@@ -125,12 +126,12 @@ def minimise(pairs, partner, start, maxiter=300):
     xp, (n_cells, n_dims) = backend.xp_of(pairs.data, partner, start), start.shape
     indptr, indices, weight = backend.csr_parts(pairs, np.float64)
     n_pairs = (indices.size + int((backend.to_host(partner) >= 0).sum())) / 2
-    rows = _Rows(n_dims, n_cells, xp)
+    rows = _Rows(n_cells, xp)
     y, gradient, share = rows.standardised(xp.ascontiguousarray(start.T, dtype=np.float64)), xp.empty((n_dims, n_cells)), xp.empty(n_cells)
     best, lowest, before, rate = y, np.inf, None, 1.0
     for step in range(maxiter + 1):
         kernels.mde_gradient(n_cells, indptr, indices, weight, partner, len(partner), y, n_dims, gradient, share)
-        value = float(backend.to_host(rows.sums(share[None]))[0]) / n_pairs
+        value = float(rows.sums(share[None])[0]) / n_pairs
         if value < lowest:
             best, lowest = y, value
         slope = rows.tangent(gradient, y)
@@ -139,7 +140,7 @@ def minimise(pairs, partner, start, maxiter=300):
             break
         if before is not None:
             moved, turned = y - before[0], slope - before[1]
-            rate = abs(np.trace(rows.products(moved, moved)) / (np.trace(rows.products(moved, turned)) or 1.0))
+            rate = abs(np.trace(products(moved, moved)) / (np.trace(products(moved, turned)) or 1.0))
         before = y, slope
         y = rows.standardised(y - min(rate, LONGEST_STEP / largest) * slope)
     return xp.ascontiguousarray(best.T), lowest

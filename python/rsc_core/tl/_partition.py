@@ -9,11 +9,13 @@ refinement.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from rsc_core import backend, rng
 from rsc_core.kernels import leiden as kernels
-from rsc_core.tl._levels import Graph, aggregate, connected, count_positive, integer_graph, looked_up, quality, smallest_member
+from rsc_core.tl._levels import Graph, aggregate, connected, integer_graph, looked_up, quality, smallest_member
 
 TURNS = 4  # a quarter of the vertices acts at once, so that few act on what has just changed
 SWEEPS = 16  # more on one level are slower and worse: too few communities are left to aggregate
@@ -71,16 +73,16 @@ def one_pass(whole: Graph, part, total: int, resolution: float, seed: int, itera
     xp = backend.xp_of(part)
     graph, community, vertex_of_cell, level = whole, part.copy(), xp.arange(whole.n, dtype=np.int32), 0
     while True:
-        size = move(graph, community, float(total), resolution, (seed, iteration, level, 0))
-        if count_positive(size) == graph.n:
+        community_total, found = move(graph, community, float(total), resolution, (seed, iteration, level, 0))
+        sets, n_sets = community, int(found[0])
+        if n_sets == graph.n:
             return looked_up(vertex_of_cell, community)
-        sets = community
         if refined:
-            found, set_size = refine(graph, community, float(total), resolution, (seed, iteration, level, 2))
-            if count_positive(set_size) < graph.n:
-                sets = found
+            split, found = refine(graph, community, community_total, float(total), resolution, (seed, iteration, level, 2))
+            if int(found[0]) < graph.n:
+                sets, n_sets = split, int(found[0])
         n_before = graph.n
-        graph, vertex, heads = aggregate(graph, smallest_member(sets, n_before))
+        graph, vertex, heads = aggregate(graph, smallest_member(sets, n_before), n_sets)
         community = smallest_member(looked_up(heads, community), n_before)
         vertex_of_cell = looked_up(vertex_of_cell, vertex)
         level += 1
@@ -91,60 +93,40 @@ def move(graph: Graph, community, total: float, resolution: float, place: tuple)
 
     Returns
     -------
-    int64 (vertices,): sizes of the communities.
+    Degrees of the communities, int64 (vertices,), and how many there are, int64 (1,) on the backend.
     """
     xp, n = backend.xp_of(community), graph.n
-    community_total, size = xp.zeros(n, dtype=np.int64), xp.zeros(n, dtype=np.int64)
-    kernels.community_totals(n, community, graph.degree, community_total, size)
-    active, moved, n_moved = xp.ones(n, dtype=np.uint8), xp.empty(n, dtype=np.uint8), xp.zeros(SWEEPS, dtype=np.int64)
-    vertices, target, count = xp.empty(n, dtype=np.int32), xp.empty(n, dtype=np.int32), xp.zeros((SWEEPS, TURNS), dtype=np.int64)
-    arcs, state = (graph.indptr, graph.neighbor, graph.weight), (community, community_total, size, graph.degree)
-    for sweep in range(SWEEPS):
-        key = _key(*place, sweep)
-        for turn in range(TURNS):
-            listed = count[sweep, turn : turn + 1]
-            kernels.in_turn(n, active, graph.representative, key, turn, TURNS, vertices, listed)
-            kernels.best_community(n, listed, vertices, *arcs, *state, total, resolution, target)
-            movers = (community, graph.degree, community_total, size, active, moved, n_moved[sweep : sweep + 1])
-            kernels.move_vertices(n, listed, vertices, target, *movers)
-            kernels.wake_neighbors(n, listed, vertices, moved, graph.indptr, graph.neighbor, community, active)
-        if not int(n_moved[sweep]):  # the one number that the host waits for
-            break
-    return size
+    community_total, size, found, counters = (xp.zeros(k, dtype=np.int64) for k in (n, n, 1, 1 + 4 * SWEEPS * TURNS))
+    active, listed, target = xp.ones(n, dtype=np.uint8), xp.empty((TURNS + 1) * n, dtype=np.int32), xp.empty(n, dtype=np.int32)
+    fixed = (*graph.arcs, graph.degree, graph.representative, total, resolution, _key(*place), SWEEPS, TURNS)
+    kernels.move_vertices(n, *fixed, community, community_total, size, active, listed, target, found, counters)
+    return community_total, found
 
 
-def refine(graph: Graph, community, total: float, resolution: float, place: tuple):
+def refine(graph: Graph, community, community_total, total: float, resolution: float, place: tuple):
     """Split each community into connected sets: single vertices join sets of their own community by gain.
 
     Only single vertices move, along an edge, into a set that loses nobody in the same round: sets stay connected.
 
     Returns
     -------
-    The set of each vertex, named after a member, int32; sizes of the sets by that name, int64.
+    The set of each vertex, named after a member, int32 (vertices,), and how many there are, int64 (1,) on the backend.
     """
     xp, n = backend.xp_of(community), graph.n
-    community_total, size = xp.zeros(n, dtype=np.int64), xp.zeros(n, dtype=np.int64)
-    kernels.community_totals(n, community, graph.degree, community_total, size)
-    refined, set_total, set_size = xp.arange(n, dtype=np.int32), graph.degree.copy(), xp.ones(n, dtype=np.int64)
-    outside, done, joins = xp.empty(n, dtype=np.int64), xp.zeros(n, dtype=np.uint8), xp.empty(n, dtype=np.uint8)
-    vertices, target, count = xp.empty(n, dtype=np.int32), xp.empty(n, dtype=np.int32), xp.zeros(REFINE_ROUNDS, dtype=np.int64)
-    arcs = (graph.indptr, graph.neighbor, graph.weight)
-    kernels.inner_weight(n, *arcs, community, outside)
-    for number in range(REFINE_ROUNDS):
-        key, waiting, listed = _key(*place, number), number < WAITING_ROUNDS, count[number : number + 1]
-        kernels.may_join(n, set_size, done, graph.representative, key, vertices, listed)
-        sets = (community, refined, community_total, set_total, outside, set_size, graph.degree)
-        kernels.best_set(n, listed, vertices, *arcs, *sets, total, resolution, key, graph.representative, waiting, target)
-        joins[:] = 0
-        kernels.choose_sets(n, listed, vertices, target, waiting, refined, joins, done)
-        joined = (graph.degree, outside, set_total, set_size)
-        kernels.join_sets(n, listed, vertices, target, *arcs, community, refined, joins, *joined)
-    return refined, set_size
+    refined, target, listed = (xp.empty(k, dtype=np.int32) for k in (n, n, 2 * n))
+    set_total, set_size, outside = (xp.empty(n, dtype=np.int64) for _ in range(3))
+    done, joined = (xp.empty(n, dtype=np.uint8) for _ in range(2))
+    found, counters = (xp.zeros(k, dtype=np.int64) for k in (1, 3 + 4 * REFINE_ROUNDS))
+    fixed = (*graph.arcs, graph.degree, graph.representative, total, resolution, _key(*place), REFINE_ROUNDS, WAITING_ROUNDS)
+    state = (refined, set_total, set_size, outside, done, joined)
+    kernels.form_sets(n, *fixed, community, community_total, *state, listed, target, found, counters)
+    return refined, found
 
 
+@functools.lru_cache(maxsize=4096)
 def _key(*numbers: int) -> np.uint64:
-    """One key of (seed, iteration, level, phase, sweep)."""
-    key = np.zeros(1, dtype=np.uint64)
-    for number in numbers:
-        key = rng.mix64((key ^ np.uint64(number & _MASK)) + np.uint64(rng.GOLDEN))
-    return key[0]
+    """One key of (seed, iteration, level, phase)."""
+    if not numbers:
+        return np.uint64(0)
+    last = np.array([numbers[-1] & _MASK], dtype=np.uint64)
+    return rng.mix64((_key(*numbers[:-1]) ^ last) + np.uint64(rng.GOLDEN))[0]

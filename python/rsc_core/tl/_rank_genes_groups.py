@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
 import pandas as pd
 
-from rsc_core.stats import benjamini_hochberg
+from rsc_core.stats import benjamini_hochberg, over_rows
 from rsc_core.tl._group_moments import MAX_TIED, chosen_groups, group_codes, labels_of, summarize, values_of
 from rsc_core.tl._logreg import logistic
 
@@ -80,16 +81,16 @@ def rank_genes_groups(
     mask_var
         Genes to use: a boolean for each, or such a column of var.
     kwds
-        For logreg: ``C`` (1), ``tol`` (1e-3: norm of the gradient of the objective, a sum over cells, at which it stops; each
-        coefficient is then within C tol of the optimum's) and ``max_iter`` (1000).
+        For logreg: ``C`` (1), ``tol`` (1e-4) and ``max_iter`` (1000). As scikit-learn's lbfgs it stops when no entry of the gradient
+        of the objective divided by the number of cells exceeds ``tol``.
 
     Returns
     -------
     None; ``uns[key_added]`` holds ``params``, record arrays with a field a group (``names`` object, ``scores`` and
     ``logfoldchanges`` float32, ``pvals`` and ``pvals_adj`` float64, best first) and with ``pts`` the tables ``pts`` and
-    ``pts_rest`` (genes, groups). logreg has names and scores alone, and states in ``params`` C, the number of steps and the norm of
-    the gradient; of two groups it has the first, as scanpy, but its coefficients tell the first from the second (scanpy 1.11: the
-    second from the first).
+    ``pts_rest`` (genes, groups). logreg has names and scores alone, and states in ``params`` C, tol, the number of steps
+    (``n_iter``) and the largest entry of the gradient that was reached (``gradient_norm``); of two groups it has the first,
+    as scanpy, but its coefficients tell the first from the second (scanpy 1.11: the second from the first).
 
     Raises
     ------
@@ -108,9 +109,9 @@ def rank_genes_groups(
     A gene that varies nowhere has score 0 and p 1. A variance below what its sums can resolve counts as 0. A fold change
     between means of which one is negative is NaN.
     scanpy 1.11 agrees in Wilcoxon's scores to the bit before they are rounded to float32, p-values within 1e-12;
-    in t-tests within 1e-9 for float64 values: it adds cells in another order, and squares in the type of the values,
-    so that for float32 its variances, and with them t, are off by 1e-7 relative. Genes of equal score stand in the order
-    of var (scanpy: undefined). Wilcoxon 1945, Biometrics Bulletin 1:80; Welch 1947, Biometrika 34:28.
+    in t-tests p-values within 1e-12 + 1e-15 t^2 and scanpy's own error for float64 values: it adds cells one by one, and
+    squares in the type of the values, so that for float32 its variances, and with them t, are off by 1e-7 relative. Genes of
+    equal score stand in the order of var (scanpy: undefined). Wilcoxon 1945, Biometrics Bulletin 1:80; Welch 1947, Biometrika 34:28.
     """
     check_choice("method", method, [*METHODS, "logreg"])
     check_choice("corr_method", corr_method, CORRECTIONS)
@@ -142,9 +143,9 @@ def regression_scores(blocks, group, n_groups, n_genes, **options):
     """Scores (groups, genes) of logreg, the rows that the result has, and what is stated about the fit; warns unless it converged."""
     score, fit = logistic(blocks, group, n_groups, n_genes, **options)
     if not fit.converged:
-        message = f"logreg stopped after {fit.n_iter} steps with a gradient of norm {fit.gradient_norm:.3g}; raise max_iter or tol"
+        message = f"logreg stopped after {fit.n_iter} steps with a gradient of {fit.gradient_norm:.3g} a cell; raise max_iter or tol"
         warnings.warn(message, UserWarning, stacklevel=2)
-    stated = {"gradient_norm": fit.gradient_norm, "n_iter": fit.n_iter, "C": options.get("C", 1.0)}
+    stated = {"gradient_norm": fit.gradient_norm, "n_iter": fit.n_iter, "C": fit.C, "tol": fit.tol}
     return score, [0] if n_groups == 2 else list(range(n_groups)), stated
 
 
@@ -191,10 +192,22 @@ def mean_and_variance(n, total, squares):
     return mean, spread / np.maximum(n - 1, 1)
 
 
+def group_by_group(test, **fixed):
+    """A test, of one group, as a test of all of them: its score and p, (groups, genes) each; options that it lacks are passed over."""
+    taken = inspect.signature(test).parameters
+
+    def tests(moments, **options):
+        options = fixed | {name: value for name, value in options.items() if name in taken}
+        parts = over_rows(lambda row: test(moments.pair(row), **options), len(moments.groups))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    return tests
+
+
 METHODS = {
-    "t-test": lambda moments, **options: t_test(moments, overestimate=False),
-    "t-test_overestim_var": lambda moments, **options: t_test(moments, overestimate=True),
-    "wilcoxon": wilcoxon,
+    "t-test": group_by_group(t_test, overestimate=False),
+    "t-test_overestim_var": group_by_group(t_test, overestimate=True),
+    "wilcoxon": group_by_group(wilcoxon),
 }
 
 
@@ -203,26 +216,25 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
 
     Parameters as :func:`rank_genes_groups`; ``base``: of the logarithm, None is e; ``rows``: the groups that the result has.
     """
-    n, m = moments.size[:-1, None], moments.n_others()
-    fold = fold_changes(moments, base)
     rows = [row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows
-    best = {row: np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes] for row in rows}
 
-    def records(table, dtype):
-        fields = [(moments.groups[row], dtype) for row in rows]
-        return np.rec.fromarrays([table[row][best[row]].astype(dtype) for row in rows], dtype=fields)
+    def columns(number):
+        row = rows[number]
+        best = np.argsort(-np.abs(score[row]) if rankby_abs else -score[row], kind="stable")[:n_genes]
+        group = {"names": moments.genes, "scores": score[row].astype("float32")}
+        if p is not None:
+            group |= {"pvals": p[row], "pvals_adj": CORRECTIONS[corr_method](p[row])}
+        group["logfoldchanges"] = fold_changes(moments.pair(row), base)[0].astype("float32")
+        return {name: column[best] for name, column in group.items()}
 
     result = {}
     if pts:
-        result["pts"] = by_gene(moments, moments.own()[0] / n)
-        if moments.reference < 0:
-            result["pts_rest"] = by_gene(moments, moments.others()[0] / m)
-    result["names"] = records(np.broadcast_to(moments.genes, score.shape), "O")
-    result["scores"] = records(score, "float32")
-    if p is not None:
-        result["pvals"] = records(p, "float64")
-        result["pvals_adj"] = records(CORRECTIONS[corr_method](p), "float64")
-    result["logfoldchanges"] = records(fold, "float32")
+        inside, outside = (by_gene(moments, share) for share in moments.shares())
+        result |= {"pts": inside, "pts_rest": outside} if moments.reference < 0 else {"pts": inside}
+    groups = over_rows(columns, len(rows))
+    for name in groups[0]:
+        fields = [(moments.groups[row], groups[0][name].dtype) for row in rows]
+        result[name] = np.rec.fromarrays([group[name] for group in groups], dtype=fields)
     return result
 
 

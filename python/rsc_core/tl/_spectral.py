@@ -6,6 +6,8 @@ import numpy as np
 
 from rsc_core import backend, rng
 from rsc_core.kernels import spectral as kernels
+from rsc_core.tl._parts import connected_parts
+from rsc_core.tl._sums import chunks
 
 SMALL = 400  # cells; so few are decomposed densely on the host, which also finds every copy of an equal eigenvalue
 BREAKDOWN = 1e-13  # a Lanczos vector shorter than that is rounding noise
@@ -39,15 +41,13 @@ def _reciprocal(x):
     return xp.where(x > 0, 1 / xp.where(x > 0, x, 1), 0)
 
 
-def components(graph) -> np.ndarray:
-    """Number of the connected part of each cell, on the host: int32 (cells,)."""
-    import scipy.sparse as sp
-
-    indptr, indices, weight = (backend.to_host(part) for part in backend.csr_parts(graph))
-    return sp.csgraph.connected_components(sp.csr_matrix((weight, indices, indptr), shape=graph.shape), directed=False)[1]
+def components(graph):
+    """The smallest cell of the connected part of each cell: int32 (cells,), on the graph's backend."""
+    indptr, indices, _ = backend.csr_parts(graph)
+    return connected_parts(indptr, indices, backend.xp_of(indptr).zeros(graph.shape[0], dtype=np.int32))
 
 
-def eigenvectors(graph, n_pairs: int, *, density_normalize=False, seed=0, tolerance=1e-8, max_steps=3000):
+def eigenvectors(graph, n_pairs: int, *, part=None, density_normalize=False, seed=0, tolerance=1e-8, max_steps=3000):
     """The largest eigenvalues of :func:`normalised` and their vectors.
 
     Of each connected part the vector of eigenvalue 1 is known (the root of the row sums); the others are found by
@@ -60,6 +60,8 @@ def eigenvectors(graph, n_pairs: int, *, density_normalize=False, seed=0, tolera
         Symmetric CSR with weights of at least 0.
     n_pairs
         At most the number of cells.
+    part
+        What :func:`components` gives, where it is known already.
     tolerance
         Length of A v - value v at which a pair is taken; the error of a value is about its square over the gap.
     max_steps
@@ -76,7 +78,8 @@ def eigenvectors(graph, n_pairs: int, *, density_normalize=False, seed=0, tolera
     if n_cells <= max(SMALL, 4 * n_pairs):
         values, vectors = _dense(*(backend.to_host(part) for part in matrix[:3]), n_pairs)
     else:
-        known = _vectors_of_parts(components(graph), backend.to_host(root), n_pairs)
+        part = backend.to_host(components(graph) if part is None else part)
+        known = _vectors_of_parts(part, backend.to_host(root), n_pairs)
         values, vectors = np.ones(len(known)), known
         if len(known) < n_pairs:
             found, rest = _lanczos(matrix[:3], known, n_pairs - len(known), seed, tolerance, max_steps)
@@ -97,7 +100,8 @@ def _dense(indptr, indices, weight, n_pairs):
 def _vectors_of_parts(part, root, n_pairs):
     """The eigenvectors of eigenvalue 1, those of the largest parts first; isolated cells have none."""
     sizes = np.bincount(part)
-    order = [p for p in np.argsort(-sizes, kind="stable") if sizes[p] > 1][:n_pairs]
+    order = np.flatnonzero(sizes > 1)
+    order = order[np.argsort(-sizes[order], kind="stable")][:n_pairs]
     vectors = np.array([np.where(part == p, root, 0.0) for p in order]).reshape(len(order), len(part))
     return vectors / np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
 
@@ -109,32 +113,27 @@ class _Basis:
         indptr, indices, weight = matrix
         xp = self.xp = backend.xp_of(weight)
         self.matrix, self.n_known, self.n_cells = matrix, len(known), len(indptr) - 1
-        self.n_chunks = -(-self.n_cells // kernels.CHUNK)
+        self.n_chunks, self.width = chunks(self.n_cells)
         self.rows = xp.zeros((self.n_known + n_rows + 1, self.n_cells))
         self.rows[: self.n_known] = xp.asarray(known)
         self.acts = xp.zeros((n_rows, self.n_known + n_rows + 1))
         self.square = xp.zeros(n_rows + 1)  # of the length of each new vector before it was normalised
-        self._parts = xp.empty((self.n_known + n_rows + 1, self.n_chunks, kernels.LANES))
-        self._factor = xp.empty(self.n_known + n_rows + 1)
+        self._parts = xp.empty((2, self.n_chunks * (self.n_known + n_rows + 1)))
+        self._image = xp.empty(self.n_cells)
 
     def append(self, x, place, record):
         """Put the part of x that is orthogonal to the rows before ``place`` there; ``record`` grows by its products with them."""
-        n = self.n_known + place
-        for _ in range(2):  # once leaves what rounding brought in
-            if n:
-                kernels.product_parts(n * self.n_chunks * kernels.LANES, self.rows, x, self.n_cells, self.n_chunks, self._parts)
-                kernels.add_parts(n, self._parts, self.n_chunks, record, self._factor)
-                kernels.subtract_rows(self.n_cells, self.rows, self._factor, n, self.n_cells, x)
-        kernels.product_parts(self.n_chunks * kernels.LANES, x[None], x, self.n_cells, self.n_chunks, self._parts)
-        self.square[place] = 0
-        kernels.add_parts(1, self._parts, self.n_chunks, self.square[place : place + 1], self._factor)
-        kernels.divide_by_root(self.n_cells, x, self.square[place : place + 1], self.rows[n])
+        n, (one, two) = self.n_known + place, self._parts
+        size = (self.n_cells, self.width)
+        kernels.dot_parts(self.n_chunks, self.rows, x, n, *size, one)
+        kernels.subtract_rows(self.n_chunks, self.rows, one, n, *size, False, record, x, two)
+        kernels.subtract_rows(self.n_chunks, self.rows, two, n, *size, True, record, x, one)  # once leaves what rounding brought in
+        kernels.divide_by_root(self.n_cells, x, one, self.n_chunks, self.square[place : place + 1], self.rows[n])
 
     def step(self, place):
         """The matrix times Lanczos vector ``place`` gives the next one."""
-        image = self.xp.empty(self.n_cells)
-        kernels.matrix_vector(self.n_cells, *self.matrix, self.rows[self.n_known + place], image)
-        self.append(image, place + 1, self.acts[place])
+        kernels.matrix_vector(self.n_cells, *self.matrix, self.rows[self.n_known + place], self._image)
+        self.append(self._image, place + 1, self.acts[place])
 
     def combined(self, factor):
         """Combinations of the Lanczos vectors: factor (n_out, n)."""

@@ -43,14 +43,15 @@ def start_positions(adata, graph, x, init_pos: str, n_components: int, seed: int
         raise ValueError(f"init_pos is {init_pos!r}; it must be 'spectral', 'pca', 'random' or one of {sorted(adata.obsm)}")
     if init_pos == "spectral" and n_cells < max(FEWEST_FOR_SPECTRAL, n_components + 2):
         init_pos = "random"
-    if init_pos == "spectral" and components(graph).any():
+    part = backend.to_host(components(graph)) if init_pos == "spectral" else None
+    if part is not None and part.any():
         init_pos = "pca"
     places = xp.arange(n_cells * n_components, dtype=np.uint64)
     noise = rng.uniform(seed, "start", places).reshape(n_cells, n_components) - 0.5
     if init_pos == "random":
         return (20 * noise).astype(np.float32), init_pos
     if init_pos == "spectral":
-        start = xp.asarray(eigenvectors(graph, n_components + 1, seed=seed, tolerance=TOLERANCE)[1][1:].T.copy())
+        start = xp.asarray(eigenvectors(graph, n_components + 1, part=part, seed=seed, tolerance=TOLERANCE)[1][1:].T.copy())
     else:
         start = principal_components(x, n_components)
     largest = float(abs(start).max())

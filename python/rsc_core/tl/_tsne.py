@@ -7,7 +7,7 @@ import numpy as np
 from rsc_core import backend, data
 from rsc_core.kernels import layout as kernels
 from rsc_core.pp._neighbors import distance_matrix, nearest_neighbors
-from rsc_core.tl._pushes import Pushes, Sums
+from rsc_core.tl._pushes import Pushes
 from rsc_core.tl._start import start_positions
 
 NEIGHBORS_A_PERPLEXITY = 3
@@ -96,16 +96,16 @@ def joint_chances(nearest, distance, perplexity: float):
 def optimise(chances, start, *, early_exaggeration=12.0, learning_rate=200.0, n_iter=1000):
     """Move the cells from a start, scaled to a standard deviation of 1e-4: float64 (cells, 2), centred."""
     xp, n_cells = backend.xp_of(chances.data, start), len(start)
-    indptr, indices, weight = backend.csr_parts(chances, np.float64)
+    indptr, indices, weight = backend.csr_parts(chances, np.float32)
     y = backend.to_host(start).astype(np.float64)
     spread = y[:, 0].std()
     y = xp.asarray(y * (1e-4 / spread if spread > 0 else 1.0))
-    pushes, sums = Pushes(xp.ones(n_cells, dtype=np.int64), kernels.T_KERNEL), Sums(1, n_cells, xp)
-    gain, speed, pull = xp.ones((n_cells, 2)), xp.zeros((n_cells, 2)), xp.empty((n_cells, 2))
+    place, pull = y.astype(np.float32), xp.empty((n_cells, 2), dtype=np.float32)
+    pushes, gain, speed = Pushes(xp.ones(n_cells, dtype=np.int64), kernels.T_KERNEL), xp.ones((n_cells, 2)), xp.zeros((n_cells, 2))
     for step in range(n_iter):
-        push, norm = pushes(y)
-        kernels.t_pulls(n_cells, indptr, indices, weight, y, pull)
+        push = pushes(y)
+        kernels.t_pulls(n_cells, indptr, indices, weight, place, pull)
         factor, momentum = (early_exaggeration, 0.5) if step < EXAGGERATED else (1.0, 0.8)
-        total = sums(norm[None])
-        kernels.t_step(n_cells, pull, push, total, factor, momentum, learning_rate, LONGEST_STEP, gain, speed, y)
+        options = (pushes.state, pushes.unit, factor, momentum, learning_rate, LONGEST_STEP)
+        kernels.t_step(n_cells, pull, push, *options, gain, speed, y, place)
     return y - xp.asarray(backend.to_host(y).mean(axis=0))

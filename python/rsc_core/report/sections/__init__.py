@@ -34,7 +34,7 @@ def all_sections(adata, cells, qcs, runs, tables, parameters) -> list[Section]:
     look = looks(dict.fromkeys([*adata.obs["sample"].astype("category").cat.categories, *qcs]))
     runs = run.in_order(runs)
     optional = {
-        "Integration": (integration.integration(adata), "INTEGRATE did not run: one batch, or --integration none."),
+        "Integration": (integration.integration(adata, cells), "INTEGRATE did not run: one batch, or --integration none."),
         "Marker genes": (clusters.markers(tables, cells.means), "MARKERS found no two clusters to compare, or its tables were not given."),
         "Activity": (clusters.activity(tables), "ACTIVITY did not run: it needs --network."),
         "Concordance": (concordance.concordance(tables, runs), "CONCORDANCE did not run: it needs --concordance."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rsc_core.report import figures
+from rsc_core.report import figures, samples
 from rsc_core.report.cells import METRICS
 from rsc_core.report.page import Part, Section, as_table
 
@@ -18,6 +18,13 @@ EMBEDDINGS = {
     "X_draw_graph_fa": "ForceAtlas2",
     "X_diffmap": "Diffusion map",
     "X_mde": "Minimum-distortion embedding",
+}
+HOW = {
+    "X_umap": "Cells that are neighbours stay together; empty space between groups has no scale.",
+    "X_tsne": "Cells that are neighbours stay together; sizes and distances of groups have no scale.",
+    "X_draw_graph_fa": "Neighbours attract each other: a bridge is a gradual change from one group to the next.",
+    "X_diffmap": "The slowest changes among the cells: tips of the arms are ends of trajectories.",
+    "X_mde": "Neighbours are drawn close, other cells at least a little apart.",
 }
 
 
@@ -36,18 +43,20 @@ def quality(qcs, look: dict[str, dict]) -> Section:
         table.columns = ["smallest", "25 %", "median", "75 %", "largest"]
         table["limits"] = [", ".join(f"{limit:.4g}" for limit in limits[name]) or "none" for name in table.index]
         figure = figures.violins(values, limits, {name: look[name]["colour"] for name in values}, metric.title, metric.log)
-        parts.append(Part(metric.title.capitalize(), figure, as_table(table.rename_axis("sample").reset_index())))
+        note = "Width: how many cells; the box holds the middle half of them; dashed: the strictest limits."
+        parts.append(Part(metric.title.capitalize(), figure, as_table(table.rename_axis("sample").reset_index()), note))
     parts += [part for name, qc in qcs.items() for part in (counts_and_genes(name, qc), doublets(name, qc)) if part]
-    lost = {name: qc.obs.loc[~qc.obs["passes_qc"], "qc_reason"].astype(str).value_counts() for name, qc in qcs.items()}
-    table = pd.DataFrame(lost).fillna(0).astype(int)
-    if len(table):
-        table.loc["all reasons"] = table.sum()
-        parts.append(Part("Cells removed", table=as_table(table.rename_axis("first limit that failed").reset_index())))
+    lost = samples.fates(qcs)
+    if lost.shape[1] > 1:
+        figure = figures.bars(lost, figures.styles(lost.columns), ("sample", "cells"), horizontal=True)
+        table = as_table(lost.assign(removed=lost.sum(axis=1) - lost[samples.KEPT]).reset_index())
+        note = "A removed cell counts for the first limit that it failed."
+        parts.append(Part("Cells kept and removed", figure, table, note))
     how = (
         "Every cell that was read, before filtering: one bulge a sample is good, a second one near zero is debris. "
         "Dashed lines are limits; cells beyond them were removed."
     )
-    if not len(table):
+    if lost.shape[1] == 1:
         how += " No cell was removed."
     if constant:
         how += f" The same in half of the cells and more, and not drawn: {', '.join(constant)}."
@@ -70,12 +79,13 @@ def counts_and_genes(name: str, qc) -> Part | None:
             shapes.append(
                 figures.dashed(**{f"{axis}0": limit, f"{axis}1": limit, f"{other}0": ends[other][0], f"{other}1": ends[other][1]})
             )
-    x, y = ({"type": "log", "title": {"text": title}} for title in ("1 + counts of a cell", "1 + expressed genes"))
+    x, y = ({"type": "log", "dtick": "D2", "title": {"text": title}} for title in ("1 + counts of a cell", "1 + expressed genes"))
     figure = figures.scatter([group for group in groups if len(group[2])], x, y, shapes)
     table = qc.obs.groupby("passes_qc", observed=True)[["total_counts", "n_genes_by_counts"]].median()
     table = table.rename(index={True: "kept", False: "removed"}).rename_axis("cells").reset_index()
     table.columns = ["cells", "median counts", "median genes"]
-    note = "" if len(some) == len(qc.obs) else f"{len(some):,} of the sample's {len(qc.obs):,} cells are drawn."
+    note = "Cells at the lower left are empty droplets or debris; few genes for many counts is a cell of one product, or a broken one."
+    note += "" if len(some) == len(qc.obs) else f" {len(some):,} of the sample's {len(qc.obs):,} cells are drawn."
     return Part(f"{name}: counts and genes", figure, as_table(table), note)
 
 
@@ -123,7 +133,8 @@ def variation(adata) -> Section:
         number = np.arange(1, len(ratio) + 1)
         table = pd.DataFrame({"component": number, "share of variance": ratio, "sum of shares": np.cumsum(ratio)})
         figure = figures.curve(number, ratio, ("principal component", "share of variance"))
-        parts.append(Part("Variance of the principal components", figure, as_table(table)))
+        note = "Components after the bend, where the curve gets flat, add little: --n_comps may end there."
+        parts.append(Part("Variance of the principal components", figure, as_table(table), note))
     how = (
         "Genes high in the first figure differ more among cells than their abundance explains. The second curve should fall "
         "steeply and then flatten: components beyond the bend are mostly noise."
@@ -138,7 +149,9 @@ def embedding(adata, cells) -> Section:
         if key in adata.obsm:
             places = np.asarray(adata.obsm[key], dtype=np.float64)
             places = places[:, 1:3] if key == "X_diffmap" and places.shape[1] > 2 else places[:, :2]  # the first is constant
-            parts.append(cells.part(title, summary, places, np.arange(adata.n_obs), cells.plane, (f"{title} 1", f"{title} 2")))
+            part = cells.part(title, summary, places, np.arange(adata.n_obs), cells.plane, (f"{title} 1", f"{title} 2"))
+            part.note = f"{HOW[key]} {part.note}".strip()
+            parts.append(part)
     how = (
         "Near cells are alike; distances between far groups and sizes of groups mean little. Colour by a column, or by a gene: "
         "type its name."

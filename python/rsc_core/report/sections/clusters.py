@@ -22,11 +22,17 @@ def clusters(adata, look: dict[str, dict]) -> Section:
     table = count.rename_axis(None, axis=1).rename_axis("cluster").reset_index()
     shares = share.rename_axis(None, axis=1).rename_axis("cluster").reset_index()
     parts = [
-        Part("Cells of each cluster", figures.bars(count, [look[str(name)] for name in order], ("cluster", "cells")), as_table(table)),
+        Part(
+            "Cells of each cluster",
+            figures.bars(count, [look[str(name)] for name in order], ("cluster", "cells")),
+            as_table(table),
+            "The parts of a bar are the samples.",
+        ),
         Part(
             "Clusters of each sample (%)",
             figures.bars(share.T, figures.styles(count.index), ("sample", "share of the sample's cells (%)"), horizontal=True),
             as_table(shares),
+            "Replicates should look alike; a cluster that only one of them has wants a look at its quality and its batch.",
         ),
         *resolutions(adata),
     ]
@@ -110,7 +116,8 @@ def activity(tables: dict[str, pd.DataFrame]) -> Section | None:
         order = list(dict.fromkeys(table["cluster"]))
         scores = table.pivot(index="cluster", columns="source", values="mean_score").loc[order]
         kept = scores.var().fillna(0).sort_values(ascending=False, kind="stable").index[:MOST_SOURCES]
-        note = "" if len(kept) == scores.shape[1] else f"The {len(kept)} sources of {scores.shape[1]} that differ most are drawn."
+        note = "Sources that differ most between the clusters come first."
+        note += "" if len(kept) == scores.shape[1] else f" {len(kept)} of {scores.shape[1]} are drawn."
         marks = None
         if "adjusted_p_value" in table:
             marks = table.pivot(index="cluster", columns="source", values="adjusted_p_value").loc[order, kept] < SIGNIFICANT

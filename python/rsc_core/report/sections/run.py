@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 
-from rsc_core.report import figures
+from rsc_core.report import figures, samples
 from rsc_core.report.page import Part, Section, as_table
 
 STAGES = (
@@ -29,33 +29,28 @@ def stage_of(run) -> str:
 
 def summary(adata, qcs, runs, left_out: list[tuple[str, str]]) -> Section:
     """Cells in and out, and every warning of the run."""
-    kept = adata.obs["sample"].astype(str).value_counts()
-    rows = []
-    for name, qc in qcs.items():
-        good = qc.obs[qc.obs["passes_qc"]]
-        n_kept = int(kept.get(name, 0))
-        rows.append(
-            {
-                "sample": name,
-                "cells read": len(qc.obs),
-                "cells kept": n_kept,
-                "kept (%)": 100 * n_kept / max(1, len(qc.obs)),
-                "median counts": float(good["total_counts"].median()),
-                "median genes": float(good["n_genes_by_counts"].median()),
-            }
-        )
     compute = next((run for run in runs if run["stage"] == "preprocess"), None)
     where = f" The work ran on backend {compute['backend']} ({compute['device']})." if compute else ""
-    started = [run["started"] for run in runs if "started" in run]
-    took = max((run["started"] + run["process_seconds"] for run in runs if "started" in run), default=0) - min(started, default=0)
-    wall = f" From the first task's start to the last one's end it took {took:.0f} s." if started else ""
+    took, busy = wall_time(runs)
+    wall = f" From the first task's start to the last one's end it took {took:.0f} s, with a task at work in {busy:.0f} s." if took else ""
     clusters = f" in {adata.obs['leiden'].nunique()} clusters" if "leiden" in adata.obs else ""
     how = f"The result has {adata.n_obs:,} cells{clusters} and {adata.n_vars:,} genes.{where}{wall} Read the warnings first."
-    parts = [Part("Cells of each sample", table=as_table(pd.DataFrame(rows)), note="Medians are those of the kept cells.")]
+    table = as_table(samples.summary(adata.obs, qcs).reset_index())
+    parts = [Part("Cells of each sample", table=table, note="Medians are those of the kept cells.")]
     if left_out:
         parts.append(Part("Not in this report", table=as_table(pd.DataFrame(left_out, columns=["part", "why"]))))
     warnings = [f"{run['stage']}: {text}" for run in runs for text in run["warnings"]]
     return Section("summary", "Summary", how, parts, warnings)
+
+
+def wall_time(runs) -> tuple[float, float]:
+    """Seconds from the first task's start to the last one's end, and those in which a task ran; apart by waits, and by -resume."""
+    busy, reached = 0.0, -float("inf")
+    spans = sorted((run["started"], run["started"] + run["process_seconds"]) for run in runs if "started" in run)
+    for start, end in spans:
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return (reached - spans[0][0] if spans else 0.0), busy
 
 
 def resources_used(runs) -> Section:

@@ -12,7 +12,30 @@ TOP_ROWS = 50
 TOP_PAIRS = 20  # ligand-receptor pairs in the dot plot
 MOST_CLUSTER_PAIRS = 40
 NOT_SHOWN = ("var_norm", "var_sim", "pval_z_sim", "pval_z_sim_fdr_bh")
-TITLES = {"moran": "Moran's I", "geary": "Geary's C", "ligrec": "ligand-receptor pairs"}
+TITLES = {
+    "moran": "Moran's I",
+    "geary": "Geary's C",
+    "sepal": "sepal scores",
+    "nhood_enrichment": "neighbourhood enrichment",
+    "interaction_matrix": "edges between clusters",
+    "centrality_scores": "centrality of the clusters",
+    "co_occurrence": "co-occurrence",
+    "ripley": "Ripley's L",
+    "ligrec": "ligand-receptor pairs",
+}
+HOW = {
+    "moran": "Genes with the smoothest pattern over the tissue: 1 is smooth, 0 is none.",
+    "geary": "Genes whose neighbours are most alike: 0 is smooth, 1 is no pattern.",
+    "sepal": "Genes that a diffusion would need longest to even out: a higher score is a clearer pattern.",
+    "nhood_enrichment": "Red: cells of the two clusters are neighbours more often than in shuffled tissue; blue: more seldom.",
+    "interaction_matrix": "How many edges of the graph lead from cells of the row's cluster to cells of the column's.",
+    "centrality_scores": "Closeness: few steps to all other cells; clustering: neighbours know each other; degree: touches many cells.",
+    "co_occurrence": "Above 1: the first cluster is found more often than elsewhere within this distance of a cell of the second.",
+    "ripley": "A curve that rises faster than the others is a cluster whose cells lie together.",
+    "ligrec": "A large dot: higher than between shuffled clusters (small p); red: strongly expressed.",
+}
+TOP_GENES = 20
+ORDER = list(HOW)
 
 
 def spatial(adata, cells, tables: dict[str, pd.DataFrame]) -> Section | None:
@@ -22,11 +45,14 @@ def spatial(adata, cells, tables: dict[str, pd.DataFrame]) -> Section | None:
         sizes = adata.obs.iloc[rows]["leiden"].value_counts(sort=False).rename_axis("cluster").rename("cells").reset_index()
         image = image_of(adata.uns.get("spatial", {}).get(sample))
         heading = f"{sample}: clusters in the tissue"
-        parts.append(cells.part(heading, as_table(sizes), cells.tissue[:, :2], rows, drawn, tissue=True, image=image))
-    for name, table in tables.items():
-        sample, _, kind = name.rpartition(".")
-        if sample in cells.sections and len(table):
-            parts += statistic(sample, kind, name, table)
+        part = cells.part(heading, as_table(sizes), cells.tissue[:, :2], rows, drawn, tissue=True, image=image)
+        part.note = f"Every cell at its place. Colour by a gene or a source to see where it is high. {part.note}".strip()
+        parts.append(part)
+    place = {kind: number for number, kind in enumerate(ORDER)}
+    found = [(*name.rpartition(".")[::2], name) for name, table in tables.items() if len(table)]
+    order = list(cells.sections)
+    for sample, kind, name in sorted((f for f in found if f[0] in order), key=lambda f: (order.index(f[0]), place.get(f[1], len(place)))):
+        parts += statistic(sample, kind, name, tables[name])
     how = (
         "Clusters that follow the tissue are its anatomy. Moran's I near 1 is a smooth pattern, near 0 none. A ligand-receptor pair has a "
         "small p-value where its mean is higher between these two clusters than between clusters of shuffled cells."
@@ -46,9 +72,38 @@ def statistic(sample: str, kind: str, name: str, table: pd.DataFrame) -> list[Pa
     """The figure and table of one statistic of one section."""
     heading = f"{sample}: {TITLES.get(kind, kind.replace('_', ' '))}"
     best = table.head(TOP_ROWS)[[column for column in table if column not in NOT_SHOWN]]
-    note = f"The first {len(best):,} of {len(table):,} rows of tables/{name}.csv."
-    figure = {"ligrec": pairs, "nhood_enrichment": enrichment, "co_occurrence": occurrence}.get(kind, lambda table: None)(table)
-    return [Part(heading, figure, as_table(best), note)]
+    rows = f"The table has the first {len(best):,} of {len(table):,} rows of tables/{name}.csv." if len(best) < len(table) else ""
+    figure = FIGURES.get(kind, lambda table: None)(table)
+    return [Part(heading, figure, as_table(best), f"{HOW.get(kind, '')} {rows}".strip())]
+
+
+def genes(table: pd.DataFrame) -> dict:
+    """The first genes of a table by its first number."""
+    column = table.columns[1]
+    some = table.head(TOP_GENES).set_index("gene")[[column]]
+    return figures.bars(some, figures.styles([column]), ("gene", column.replace("_", " ")), horizontal=True)
+
+
+def edges(table: pd.DataFrame) -> dict:
+    """Edges between clusters as a heat map."""
+    wide = table.pivot(index="cluster_1", columns="cluster_2", values="edges")
+    order = list(dict.fromkeys(table["cluster_1"]))
+    return figures.heat_map(wide.loc[order, order], None, ("cluster", "cluster", "edges"))
+
+
+def centrality(table: pd.DataFrame) -> dict:
+    """The three scores of each cluster as a heat map."""
+    scores = table.set_index("cluster").rename(columns=lambda name: name.replace("_", " "))
+    return figures.heat_map(scores, None, ("score", "cluster", "score"))
+
+
+def ripley(table: pd.DataFrame) -> dict | None:
+    """L of each cluster over the distance; None where only F and G were computed."""
+    mine = table[table["statistic"] == "L"]
+    if not len(mine):
+        return None
+    wide = mine.pivot(index="distance", columns="cluster", values="value")
+    return figures.lines(wide[list(dict.fromkeys(mine["cluster"]))], ("distance", "Ripley's L"))
 
 
 def pairs(table: pd.DataFrame) -> dict | None:
@@ -80,3 +135,14 @@ def occurrence(table: pd.DataFrame) -> dict:
     wide = table.assign(pair=table["cluster_1"] + " given " + table["cluster_2"]).pivot(index="distance", columns="pair", values="ratio")
     most = (wide - 1).abs().max().sort_values(ascending=False, kind="stable").index[:8]
     return figures.lines(wide[list(most)], ("distance", "co-occurrence over that of chance"))
+
+
+FIGURES = {
+    "ligrec": pairs,
+    "nhood_enrichment": enrichment,
+    "co_occurrence": occurrence,
+    "interaction_matrix": edges,
+    "centrality_scores": centrality,
+    "ripley": ripley,
+    **dict.fromkeys(("moran", "geary", "sepal"), genes),
+}

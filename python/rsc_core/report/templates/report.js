@@ -2,6 +2,7 @@
 (() => {
   const specs = new Map();
   const drawn = new Set();
+  const NARROW = 620;  // pixels
   // Without the button that sends a figure and its data to plotly's server.
   const unwanted = ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"];
   const config = {displaylogo: false, responsive: true, showSendToCloud: false, modeBarButtonsToRemove: unwanted};
@@ -25,8 +26,42 @@
     all.font = {color: css("--text"), family: "system-ui, sans-serif", size: 13};
     all.modebar = {bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--text")};
     all.legend = {itemsizing: "constant", ...layout.legend};
-    for (const name of ["xaxis", "yaxis"]) all[name] = {...axis, ...layout[name]};
+    for (const name of ["xaxis", "yaxis"]) {
+      all[name] = {...axis, ...layout[name]};
+      if (all[name].title) all[name].title = {...all[name].title, standoff: 10};  // below the longest label
+    }
     return all;
+  }
+
+  // Room for each name and circle: a box that is narrower scrolls.
+  function leastWidth(data, layout) {
+    const category = layout.xaxis && layout.xaxis.type === "category";
+    const names = new Set(category ? data.flatMap((trace) => (trace.orientation === "h" ? [] : Array.from(trace.x || []))) : []);
+    const circles = data.map((trace) => (trace.mode === "markers+text" ? trace.x.length : 0));
+    return 150 + 13 * names.size + 34 * Math.max(0, ...circles);
+  }
+
+  // In a narrow box the legend lies above the figure and the colours are a thin bar (a lying one would put axis titles on the labels).
+  function narrowed(data, layout) {
+    const thin = (colorbar) => ({...colorbar, thickness: 10, xpad: 4, tickfont: {size: 11}});
+    const traces = data.map((trace) => {
+      if (trace.colorbar) return {...trace, colorbar: thin(trace.colorbar)};
+      if (trace.marker && trace.marker.colorbar) return {...trace, marker: {...trace.marker, colorbar: thin(trace.marker.colorbar)}};
+      return trace;
+    });
+    return [traces, {...layout, legend: {...layout.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom"}}];
+  }
+
+  // As high as a section of tissue is in the width that it has, so that little stays empty.
+  function heightOf(data, layout, room) {
+    let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const {x, y} of data) {
+      for (const value of x) { left = Math.min(left, value); right = Math.max(right, value); }
+      for (const value of y) { low = Math.min(low, value); high = Math.max(high, value); }
+    }
+    const [picture] = layout.images || [];
+    const ratio = picture ? picture.sizey / picture.sizex : (high - low) / Math.max(1e-9, right - left);
+    return Math.round(Math.min(layout.height, Math.max(260, 100 + ratio * (room - 140))));
   }
 
   // One trace a category, so that the legend hides and shows it; a colour bar for numbers.
@@ -82,7 +117,16 @@
         layout.yaxis = {...layout.yaxis, ...axis, scaleanchor: "x", autorange: "reversed"};
       }
     }
-    if (drawn.has(box)) Plotly.react(box, data, themed(layout), config);
+    if (!drawn.has(box)) return;
+    const room = box.clientWidth, width = leastWidth(data, layout);
+    if (spec.tissue) layout = {...layout, height: heightOf(data, layout, room)};
+    if (room < NARROW) [data, layout] = narrowed(data, layout);
+    box.style.minHeight = `${layout.height}px`;
+    if (width > room) {
+      layout = {...layout, width};
+      box.tabIndex = 0;
+    } else box.removeAttribute("tabindex");
+    Plotly.react(box, data, themed(layout), config);
   }
 
   // Drawn when near the window; those on the graphics card are let go again, since a page may hold only few of them.
@@ -104,6 +148,11 @@
     if (gene) gene.addEventListener("change", () => draw(box));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
+  let waiting;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => drawn.forEach((box) => draw(box)), 200);
+  });
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((details) => { details.open = true; });
     specs.forEach((spec, box) => draw(box));
