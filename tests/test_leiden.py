@@ -98,17 +98,30 @@ def test_every_community_is_connected(to_xp):
         assert connected_components(graph[mine][:, mine], directed=False)[0] == 1
 
 
-def test_a_hub_of_many_arcs(to_xp):
-    """Communities are told apart by sorting there on the CPU, by a warp on the GPU: more arcs than either takes at once."""
-    star = sp.lil_matrix((400, 400), dtype=np.float32)
+@pytest.mark.parametrize(("n_cells", "resolution", "n_found"), [(400, 1.0, 133), (2401, 5.0, 801)])  # at 5 the hub stays alone
+def test_a_hub_of_many_arcs(to_xp, n_cells, resolution, n_found):
+    """On the GPU a block owns such a vertex, and takes its neighbours' communities in parts where there are more than 512."""
+    star = sp.lil_matrix((n_cells, n_cells), dtype=np.float32)
     star[0, 1:] = 0.01
-    for first in range(1, 400, 3):
+    for first in range(1, n_cells, 3):
         star[first, first + 1 : first + 3] = 1
     graph = sp.csr_matrix(star + star.T)
-    adata = ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(400)]), obsp={"graph": to_xp(graph)})
-    leiden(adata, obsp="graph")
-    assert adata.obs["leiden"].nunique() == 133
-    assert all(adata.obs["leiden"].iloc[i] == adata.obs["leiden"].iloc[i + 1] for i in range(1, 400, 3))
+    adata = ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(n_cells)]), obsp={"graph": to_xp(graph)})
+    leiden(adata, resolution, obsp="graph")
+    assert adata.obs["leiden"].nunique() == n_found
+    assert all(adata.obs["leiden"].iloc[i] == adata.obs["leiden"].iloc[i + 1] for i in range(1, n_cells, 3))
+
+
+def test_both_backends_agree_where_a_vertex_has_a_hundred_arcs(to_xp):
+    """More communities around a vertex than half of a warp's table holds."""
+    random = np.random.default_rng(0)
+    graph = sp.random_array((600, 600), density=0.08, rng=random, dtype=np.float32, format="csr")
+    graph = sp.csr_matrix(graph + graph.T)
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(600)])
+    ours, host = (ad.AnnData(obs=obs.copy(), obsp={"graph": put(graph)}) for put in (to_xp, sp.csr_matrix))
+    leiden(ours, obsp="graph")
+    leiden(host, obsp="graph")
+    assert ours.obs["leiden"].tolist() == host.obs["leiden"].tolist() and ours.obs["leiden"].nunique() > 1
 
 
 @pytest.mark.parametrize("file", ["pancreas_lib3.h5ad", "visium_prostate_cancer.h5ad"])

@@ -10,7 +10,8 @@ import numpy as np
 from rsc_core.kernels.device import GOLDEN, mix64
 from rsc_core.kernels.twin import twin
 
-CHUNK = 64  # listed vertices that one thread takes at a time
+CHUNK = 16  # listed vertices that one thread takes at a time
+FEW_ARCS = 1 << 16  # of the listed vertices: less is done sooner than other threads have begun
 FREE = -1  # a slot of the table of communities that none has taken
 
 
@@ -88,27 +89,32 @@ def arc_sums(v, arcs, label, within, label_of, table):
     return n_found
 
 
-@numba.njit(parallel=True)
-def best_communities(n, listed, arcs, community, total, size, degree, total_weight, resolution, target):
+@numba.njit
+def best_communities(listed, arcs, community, total, size, degree, total_weight, resolution, target):
     """The community of highest gain for each listed vertex; a vacant one where it loses by any."""
-    for chunk in numba.prange((n + CHUNK - 1) // CHUNK):
-        mine = listed[chunk * CHUNK : min(n, (chunk + 1) * CHUNK)]
-        table = tables(mine, arcs[0])
-        names, sums = table[2], table[3]
-        for v in mine:
-            own = community[v]
-            n_found = arc_sums(v, arcs, community, -1, community, table)
-            share = (resolution * np.float64(degree[v])) / total_weight
-            inner = np.int64(0)
-            for j in range(n_found):
-                if names[j] == own:
-                    inner = sums[j]
-            best, gain = own, np.float64(inner) - share * np.float64(total[own] - degree[v])
-            for j in range(n_found):
-                there = np.float64(sums[j]) - share * np.float64(total[names[j]])
-                if names[j] != own and (there > gain or (there == gain and best != own and names[j] < best)):
-                    best, gain = names[j], there
-            target[v] = v if gain < 0.0 and size[own] > 1 and size[v] == 0 else best
+    table = tables(listed, arcs[0])
+    names, sums = table[2], table[3]
+    for v in listed:
+        own = community[v]
+        n_found = arc_sums(v, arcs, community, -1, community, table)
+        share = (resolution * np.float64(degree[v])) / total_weight
+        inner = np.int64(0)
+        for j in range(n_found):
+            if names[j] == own:
+                inner = sums[j]
+        best, gain = own, np.float64(inner) - share * np.float64(total[own] - degree[v])
+        for j in range(n_found):
+            there = np.float64(sums[j]) - share * np.float64(total[names[j]])
+            if names[j] != own and (there > gain or (there == gain and best != own and names[j] < best)):
+                best, gain = names[j], there
+        target[v] = v if gain < 0.0 and size[own] > 1 and size[v] == 0 else best
+
+
+@numba.njit(parallel=True)
+def best_communities_at_once(listed, arcs, community, total, size, degree, total_weight, resolution, target):
+    for chunk in numba.prange((listed.size + CHUNK - 1) // CHUNK):
+        mine = listed[chunk * CHUNK : (chunk + 1) * CHUNK]
+        best_communities(mine, arcs, community, total, size, degree, total_weight, resolution, target)
 
 
 @numba.njit
@@ -130,11 +136,10 @@ def move_listed(n, listed, target, community, degree, total, size, active):
     return n_moved
 
 
-@numba.njit(parallel=True)
-def wake_neighbors(n, listed, arcs, community, active):
+@numba.njit
+def wake_neighbors(listed, arcs, community, active):
     indptr, neighbor, _ = arcs
-    for i in numba.prange(n):
-        v = listed[i]
+    for v in listed:
         for e in range(indptr[v], indptr[v + 1]):
             if community[neighbor[e]] != community[v]:
                 active[neighbor[e]] = 1
@@ -178,16 +183,19 @@ def move_vertices(
     for sweep in range(n_sweeps):
         sweep_key, n_moved = next_key(key, sweep), 0
         for turn in range(n_turns):
-            n = 0
+            n, n_arcs = 0, 0
             for v in range(n_items):
                 if active[v] != 0:
                     drawn = (vertex_hash(sweep_key, representative[v]) >> np.uint64(32)) % np.uint64(n_turns)
                     if np.int64(drawn) == turn:
                         listed[n] = v
-                        n += 1
-            best_communities(n, listed, arcs, community, total, size, degree, total_weight, resolution, target)
+                        n, n_arcs = n + 1, n_arcs + indptr[v + 1] - indptr[v]
+            if n_arcs < FEW_ARCS:
+                best_communities(listed[:n], arcs, community, total, size, degree, total_weight, resolution, target)
+            else:
+                best_communities_at_once(listed[:n], arcs, community, total, size, degree, total_weight, resolution, target)
             n = move_listed(n, listed, target, community, degree, total, size, active)
-            wake_neighbors(n, listed, arcs, community, active)
+            wake_neighbors(listed[:n], arcs, community, active)
             n_moved += n
         if n_moved == 0:
             break
@@ -195,51 +203,40 @@ def move_vertices(
         found[0] += size[v] > 0
 
 
-@numba.njit(parallel=True)
-def best_sets(
-    n,
-    listed,
-    arcs,
-    community,
-    refined,
-    community_total,
-    set_total,
-    outside,
-    set_size,
-    degree,
-    total_weight,
-    resolution,
-    key,
-    representative,
-    waiting,
-    target,
-):
+@numba.njit
+def best_sets(listed, arcs, community, sets, degree, total_weight, resolution, key, representative, waiting, target):
     """The set of highest gain for each listed vertex that is well connected, as the set is; itself where there is none to join."""
-    for chunk in numba.prange((n + CHUNK - 1) // CHUNK):
-        mine = listed[chunk * CHUNK : min(n, (chunk + 1) * CHUNK)]
-        table = tables(mine, arcs[0])
-        names, sums = table[2], table[3]
-        for v in mine:
-            own = community[v]
-            share = (resolution * np.float64(degree[v])) / total_weight
-            target[v] = v
-            if np.float64(outside[v]) < share * np.float64(community_total[own] - degree[v]):
+    refined, community_total, set_total, outside, set_size = sets
+    table = tables(listed, arcs[0])
+    names, sums = table[2], table[3]
+    for v in listed:
+        own = community[v]
+        share = (resolution * np.float64(degree[v])) / total_weight
+        target[v] = v
+        if np.float64(outside[v]) < share * np.float64(community_total[own] - degree[v]):
+            continue
+        n_found = arc_sums(v, arcs, refined, own, community, table)
+        best, gain, free = v, 0.0, True
+        for j in range(n_found):
+            r = names[j]
+            there = np.float64(sums[j]) - share * np.float64(set_total[r])
+            if there <= 0.0 or there < gain or (there == gain and r > best):
                 continue
-            n_found = arc_sums(v, arcs, refined, own, community, table)
-            best, gain, free = v, 0.0, True
-            for j in range(n_found):
-                r = names[j]
-                there = np.float64(sums[j]) - share * np.float64(set_total[r])
-                if there <= 0.0 or there < gain or (there == gain and r > best):
-                    continue
-                part = (resolution * np.float64(set_total[r])) / total_weight
-                if np.float64(outside[r]) < part * np.float64(community_total[own] - set_total[r]):
-                    continue
-                available = set_size[r] > 1 or not may_act(key, representative[r])
-                if available or waiting:
-                    best, gain, free = r, there, available
-            if free:
-                target[v] = best
+            part = (resolution * np.float64(set_total[r])) / total_weight
+            if np.float64(outside[r]) < part * np.float64(community_total[own] - set_total[r]):
+                continue
+            available = set_size[r] > 1 or not may_act(key, representative[r])
+            if available or waiting:
+                best, gain, free = r, there, available
+        if free:
+            target[v] = best
+
+
+@numba.njit(parallel=True)
+def best_sets_at_once(listed, arcs, community, sets, degree, total_weight, resolution, key, representative, waiting, target):
+    for chunk in numba.prange((listed.size + CHUNK - 1) // CHUNK):
+        mine = listed[chunk * CHUNK : (chunk + 1) * CHUNK]
+        best_sets(mine, arcs, community, sets, degree, total_weight, resolution, key, representative, waiting, target)
 
 
 @numba.njit
@@ -309,34 +306,21 @@ def form_sets(
     community; ``joined``: the round in which a vertex joined a set, from 1. ``listed`` is scratch for 2 x vertices, ``counters``
     for 3 + 4 x rounds; the latter counts on the device alone.
     """
-    arcs = (indptr, neighbor, weight)
+    arcs, sets = (indptr, neighbor, weight), (refined, community_total, set_total, outside, set_size)
     for v in range(n_items):
         refined[v], set_total[v], set_size[v], done[v], joined[v] = v, degree[v], 1, 0, 0
     weight_inside(n_items, arcs, community, outside)
     for number in range(n_rounds):
-        round_key, waiting, n = next_key(key, number), number < n_waiting, 0
+        round_key, waiting, n, n_arcs = next_key(key, number), number < n_waiting, 0, 0
         for v in range(n_items):
             if set_size[v] == 1 and done[v] == 0 and may_act(round_key, representative[v]):
                 listed[n] = v
-                n += 1
-        best_sets(
-            n,
-            listed,
-                    arcs,
-            community,
-            refined,
-            community_total,
-            set_total,
-            outside,
-            set_size,
-            degree,
-            total_weight,
-            resolution,
-            round_key,
-            representative,
-            waiting,
-            target,
-        )
+                n, n_arcs = n + 1, n_arcs + indptr[v + 1] - indptr[v]
+        how = (degree, total_weight, resolution, round_key, representative, waiting, target)
+        if n_arcs < FEW_ARCS:
+            best_sets(listed[:n], arcs, community, sets, *how)
+        else:
+            best_sets_at_once(listed[:n], arcs, community, sets, *how)
         for i in range(n):
             v = listed[i]
             refined[v], done[v] = target[v], not waiting

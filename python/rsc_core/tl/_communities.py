@@ -76,9 +76,9 @@ def categories(labels: np.ndarray) -> pd.Categorical:
 
 def ordered_labels(labels: np.ndarray) -> np.ndarray:
     """Labels 0, 1, ... by falling size, then by the smallest member; any integers (cells,) to int64 (cells,)."""
-    _, first, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
-    rank = np.empty(len(sizes), dtype=np.int64)
-    rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
+    codes, names = pd.factorize(labels)  # by first appearance, which is the smallest member
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.argsort(-np.bincount(codes), kind="stable")] = np.arange(len(names))
     return rank[codes]
 
 
