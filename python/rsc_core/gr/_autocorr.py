@@ -172,10 +172,11 @@ def gene_positions(adata, genes) -> np.ndarray:
     if genes is None:
         return np.flatnonzero(adata.var["highly_variable"]) if "highly_variable" in adata.var else np.arange(adata.n_vars)
     names = pd.Index([genes] if isinstance(genes, str) else list(genes))
-    unknown = names[~names.isin(adata.var_names)]
+    places = adata.var_names.get_indexer(names)
+    unknown = names[places < 0]
     if len(unknown):
         raise InvalidInput(f"genes: {', '.join(map(repr, unknown[:3]))} not in the data ({len(unknown)} such).", "Name genes of var_names.")
-    return adata.var_names.get_indexer(names)
+    return places
 
 
 def weights(graph, row_normalise: bool):
