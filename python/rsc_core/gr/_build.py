@@ -68,7 +68,7 @@ def spatial_neighbors(
 
     Returns
     -------
-    None, or :class:`SpatialNeighborsResult` (connectivities, distances): CSR (cells, cells) of the host, sorted indices, float32 and
+    None, or a ``SpatialNeighborsResult`` (connectivities, distances): CSR (cells, cells) of the host, sorted indices, float32 and
     float64 (float32 on a grid).
 
     Raises

@@ -25,6 +25,7 @@ from rsc_core.stages._task import Task
 from rsc_core.tl._leiden import leiden
 from rsc_core.tl._rank_genes_groups import rank_genes_groups, tidy
 
+REFERENCE_SEEDS = 4
 COLUMNS = ["step", "figure", "value", "green", "amber", "verdict"]
 # Thresholds of green and amber, for the other backend and for the reference libraries, whose Leiden is another algorithm.
 LIMITS = {
@@ -143,10 +144,18 @@ class Reference:
         return adata.obsp["distances"].tocsr(), adata.obsp["connectivities"].tocsr()
 
     def clusters(self, connectivities):
-        adata = ad.AnnData(obs=pd.DataFrame(index=np.arange(connectivities.shape[0]).astype(str)))
-        options = {"flavor": "igraph", "n_iterations": 2, "directed": False, "random_state": self.settings.seed}
-        self.scanpy.tl.leiden(adata, self.settings.resolution, adjacency=connectivities, **options)
-        return adata.obs["leiden"].to_numpy()
+        """The best of some seeds, as ours is the best of some starts: one seed in six ends elsewhere on real cells."""
+        obs, options = pd.DataFrame(index=np.arange(connectivities.shape[0]).astype(str)), {"flavor": "igraph", "n_iterations": 2}
+        found = []
+        for seed in range(self.settings.seed, self.settings.seed + REFERENCE_SEEDS):
+            adata = ad.AnnData(obs=obs.copy())
+            self.scanpy.tl.leiden(
+                adata, self.settings.resolution, adjacency=connectivities, directed=False, random_state=seed, **options
+            )
+            found.append(adata.obs["leiden"])
+        graph = connectivities.tocsr()
+        parts = (graph.indptr, graph.indices, graph.data)
+        return max(found, key=lambda labels: metrics.modularity(*parts, labels.cat.codes.to_numpy(), self.settings.resolution)).to_numpy()
 
     def markers(self, x, labels, names):
         obs = pd.DataFrame({"g": pd.Categorical(labels)}, index=np.arange(len(labels)).astype(str))
