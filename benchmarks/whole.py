@@ -30,7 +30,6 @@ from bench.steps import PROGENY  # noqa: E402
 from workflow import tasks, wall_of_run  # noqa: E402
 
 from rsc_core import backend  # noqa: E402
-from rsc_core.io.store import CountsStore  # noqa: E402
 
 PARAMETERS = {
     "hvg_flavor": "seurat_v3", "regress_out": "total_counts,pct_counts_mt", "scale": True, "batch_key": "batch",
@@ -44,15 +43,14 @@ def prepare(folder: Path, n_cells: int, backend_name: str, inputs: str | None) -
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "samplesheet.csv").exists():
         return
-    made = Path(inputs or folder / "made") / "counts.h5ad"
-    if not made.exists():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        generate(made, n_cells, backend_name=backend_name)
-    store = CountsStore(made)
+    made = Path(inputs or folder / "made")
+    if not (made / "made.json").exists():
+        made.mkdir(parents=True, exist_ok=True)
+        generate(made / "counts.h5ad", n_cells, backend_name=backend_name)
+        (made / "made.json").write_text(json.dumps({"backend": backend_name}))
+    given = Inputs(made)
+    store = given.store
     ad.AnnData(X=store.counts(), obs=store.obs, var=store.var[[]]).write_h5ad(folder / "cells.h5ad")
-    (folder / "made.json").write_text("{}")
-    given = Inputs.__new__(Inputs)  # the network needs the store alone
-    given.store, (given.n_cells, given.n_genes) = store, store.shape
     given.network(*PROGENY).to_csv(folder / "network.csv", index=False)
     pd.DataFrame({"sample": ["synthetic"], "path": ["cells.h5ad"]}).to_csv(folder / "samplesheet.csv", index=False)
 
