@@ -35,8 +35,14 @@ DEFAULT_SHARED = 48 << 10  # bytes of shared memory that a block may have withou
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
 
+@functools.cache
+def is_of_device(kind: type) -> bool:
+    """Whether a type of arrays or sparse matrices is one of CuPy's."""
+    return kind.__module__.split(".")[0] in ("cupy", "cupyx")
+
+
 def _is_device(array) -> bool:
-    return getattr(array, "on_device", False) or type(array).__module__.split(".")[0] in ("cupy", "cupyx")
+    return getattr(array, "on_device", False) or is_of_device(type(array))
 
 
 def xp_of(*arrays):

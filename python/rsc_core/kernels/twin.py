@@ -107,11 +107,7 @@ def _library(kind: type):
     """The array library of a type of arrays; None for scalars."""
     if issubclass(kind, np.ndarray):
         return np
-    if kind.__module__.split(".")[0] != "cupy":
-        return None
-    import cupy
-
-    return cupy
+    return backend.namespace("gpu") if backend.is_of_device(kind) else None
 
 
 def _checked(kernel: str, args, dtypes):

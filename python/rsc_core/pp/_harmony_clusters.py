@@ -44,7 +44,7 @@ class Clusters:
         theta = settings.theta
         if settings.tau > 0:
             theta = theta * (1 - np.exp(-((n_batch / (n_clusters * settings.tau)) ** 2)))
-        self.theta, self.share, self.member = theta, n_batch / n_cells, member
+        self.member = member
         self.sigma = xp.array(settings.sigma, dtype=np.float64)
         self.steepness = (2 / self.sigma).astype(z.dtype)
         self.code = xp.asarray(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
@@ -58,8 +58,7 @@ class Clusters:
         self.observed, self.change = (xp.zeros((n_combinations, n_clusters)) for _ in range(2))
         self.weight, self.narrow = xp.ones_like(self.observed), xp.ones((n_combinations, n_clusters), dtype=np.float32)
         self.ratio, self.gain = xp.empty((n_batches, n_clusters)), xp.zeros(n_clusters)
-        self.of_batches = [xp.ascontiguousarray(xp.asarray(value, dtype=np.float64)) for value in (self.share, self.theta)]
-        self.on_device = xp.ascontiguousarray(xp.asarray(member, dtype=np.float64))
+        self.batches = [xp.array(value, dtype=np.float64, order="C") for value in (member, n_batch / n_cells, theta)]
         self.centroids = first_centroids(z, n_clusters, settings.random_state)
         self._approach()
         self.objective = [self._start()]
@@ -146,15 +145,17 @@ class Clusters:
 
     def _settle(self, gained, held):
         """Count what was chosen, take out what is to be chosen next, and weigh the clusters."""
+        member, share, theta = self.batches
         kernels.settle_clusters(
             self._sizes()[1],
             self.sums if gained is None else gained,
             0 if gained is None else len(gained),
             self.sums if held is None else held,
             0 if held is None else len(held),
-            self.on_device,
-            *self.member.shape,
-            *self.of_batches,
+            member,
+            *member.shape,
+            share,
+            theta,
             self.sigma,
             self.settings.flavor == "harmony1",
             self.observed,
