@@ -126,7 +126,7 @@ def test_the_flowchart_is_drawn_as_it_is_written(tmp_path):
     for path in drawing.iter("path"):
         if path.get("marker-end"):
             start = tuple(map(float, re.match(r"M([\d.]+) ([\d.]+)", path.get("d")).groups()))
-            assert any(np.allclose(start, end, atol=0.15) for end in ends)
+            assert any(np.allclose(start, end, atol=0.15) for end in ends)  # coordinates are written to 0.1, a middle is rounded again
 
 
 def test_tutorials_show_what_they_computed(site):
