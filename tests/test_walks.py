@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from test_activity import network, normalised
 from test_ranks_of_targets import pair, without_ties
 
-from rsc_core import dc, rng
+from rsc_core import backend, dc, rng
 from rsc_core.dc import _shadows as shadows
 from rsc_core.stats import benjamini_hochberg
 
@@ -115,6 +115,38 @@ def test_gsva_of_counts(to_xp):
         dc.gsva(cases.annotated(to_xp(x * 0.5)), net, kcdf="poisson")
     with pytest.raises(ValueError, match="kcdf is 'uniform'"):
         dc.gsva(adata, net, kcdf="uniform")
+
+
+@pytest.mark.parametrize("options", [{}, {"kcdf": None}, {"kcdf": "poisson"}, {"maxdiff": False}])
+def test_gsva_has_the_same_bits_on_both_backends(to_xp, options):
+    """Also for any block, with stored zeros, genes that no cell expresses, and one that is alike in all."""
+    x = cases.counts(25, 80, mean=2, empty_gene=3).toarray()
+    x[:, 7] = 2
+    with_zeros, net = sp.csr_matrix(x), network(5, 80, 15)
+    with_zeros.data[::9] = 0
+    with_zeros[:, 7] = 2
+    plain = with_zeros.copy()
+    plain.eliminate_zeros()
+    ours, other = cases.annotated(plain), cases.annotated(to_xp(with_zeros))
+    dc.gsva(ours, net, **options)
+    dc.gsva(other, net, bsize=4, **options)
+    pd.testing.assert_frame_equal(other.obsm["score_gsva"], ours.obsm["score_gsva"], check_exact=True)
+
+
+def test_bandwidths_and_shares(to_xp):
+    """NumPy adds down the columns in the order of the cells, as we do."""
+    from scipy.stats import rankdata
+
+    from rsc_core.kernels import places
+
+    x = np.round(np.random.default_rng(0).normal(size=(37, 50)), 1)
+    x[:, 4] = 0.1
+    on, share = to_xp(x), to_xp(np.empty(x.shape))
+    bandwidth = to_xp(np.empty(50))
+    places.bandwidths(50, on, *x.shape, bandwidth)
+    places.share_tail(x.size, on, *x.shape, share)
+    np.testing.assert_array_equal(backend.to_host(bandwidth), np.where(np.arange(50) == 4, 0, x.std(axis=0, ddof=1) / 4))
+    np.testing.assert_array_equal(backend.to_host(share), rankdata(x, method="max", axis=0) / 37)
 
 
 def test_gsva_of_one_cell(to_xp):
