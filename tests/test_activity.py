@@ -3,7 +3,10 @@
 import functools
 import inspect
 import json
+import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -223,6 +226,10 @@ def test_bad_data(to_xp):
     adata.var_names = ["g0", *adata.var_names[:-1]]
     with pytest.raises(ValueError, match="gene name 'g0' comes more than once"):
         dc.ulm(adata, net)
+    twice = pd.concat([net, net.iloc[[4]]], ignore_index=True)
+    edge = " -> ".join(net.loc[4, ["source", "target"]])
+    with pytest.raises(InvalidInput, match=rf"net: row {len(net)}: the edge {edge} came before \(1 such rows\)"):
+        dc.ulm(cases.annotated(to_xp(x)), twice)
 
 
 def test_adjustment_with_missing_values():
@@ -313,6 +320,31 @@ def test_rank_sources_groups():
         dc.rank_sources_groups(adata, "leiden", score="score_mlm")
     with pytest.raises(ValueError, match="method is 'anova'; it must be one of t-test, wilcoxon"):
         dc.rank_sources_groups(adata, "cluster", score="score_mlm", method="anova")
+
+
+def test_stage_names_the_mismatch_of_organisms(inputs, tmp_path):
+    """Exit code 65, and nothing is left behind."""
+    net = dc.read_network(inputs["network"])
+    net.assign(target=net["target"].str.capitalize()).drop_duplicates(["source", "target"]).to_csv(tmp_path / "mouse.csv", index=False)
+    options = [f"--{key}={value}" for key, value in (inputs | {"network": tmp_path / "mouse.csv"}).items()]
+    options += ["--output", tmp_path / "a.h5ad", "--tables", tmp_path / "t"]
+    done = subprocess.run([sys.executable, BIN / "activity.py", *options], capture_output=True, text=True)
+    assert done.returncode == 65 and not (tmp_path / "a.h5ad").exists()
+    error, remedy = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: ") and "the same but for upper and lower case" in error
+    assert remedy.startswith("remedy: Network and data seem to be of different organisms")
+
+
+def test_the_schemas_know_all_methods():
+    """Of --networks, and of --activity_methods; and the page of methods."""
+    root, known = BIN.parent, sorted([*activity.METHODS, "consensus"])
+    sheet = json.loads((root / "assets" / "schema_networks.json").read_text())["items"]["properties"]["methods"]["pattern"]
+    groups = json.loads((root / "nextflow_schema.json").read_text())["$defs"].values()
+    (single,) = (group["properties"]["activity_methods"]["pattern"] for group in groups if "activity_methods" in group["properties"])
+    for pattern in (sheet, single):
+        assert re.fullmatch(pattern, ",".join(known)) and not re.fullmatch(pattern, "udt")
+    page = (root / "docs" / "methods.md").read_text()
+    assert all(f"dc.{name}`" in page for name in known if name != "waggr")
 
 
 @pytest.mark.parametrize("method", [*ALL, "consensus"])

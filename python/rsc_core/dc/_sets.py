@@ -52,8 +52,7 @@ def aucell(data, net, *, n_up=None, seed=0, tmin=5, layer=None, raw=False, bsize
     n_targets = given.weights.getnnz(axis=0)
     first = np.minimum(n_targets, n_up - 1)
     score /= backend.xp_of(score).asarray(first * n_up - first * (first + 1) / 2)
-    score[given.squares == 0] = np.nan
-    return given.store(score=score)
+    return given.store(score=_where_expressed(given, score))
 
 
 def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=5, layer=None, raw=False, bsize=BLOCK_ROWS, verbose=False):
@@ -103,8 +102,12 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     rank = np.arange(n_genes)
     both = Order(given, seed).sums(((rank < n_up) | (rank >= n_genes - n_bm)).astype(np.float64))
     score, p = _by_count(both, given.weights.getnnz(axis=0), n_up + n_bm, n_background, ha_corr)
-    score[given.squares == 0] = p[given.squares == 0] = np.nan
-    return given.store(score=score, padj=adjusted(p))
+    return given.store(score=_where_expressed(given, score), padj=adjusted(_where_expressed(given, p)))
+
+
+def _where_expressed(given, values):
+    """Values (cells, sources), NaN for cells without expression: the order of their genes is chance."""
+    return backend.xp_of(values).where(given.squares[:, None] > 0, values, np.nan)
 
 
 def _by_count(both, n_targets, n_chosen, n_background, ha_corr):
