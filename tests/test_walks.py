@@ -1,5 +1,7 @@
 """gsea, gsva, viper: against decoupler, and its loops over our random sets."""
 
+import warnings
+
 import cases
 import numpy as np
 import pandas as pd
@@ -202,6 +204,11 @@ def test_viper_without_differences_and_wrong_arguments(to_xp):
     dc.viper(adata, net)
     assert (adata.obsm["score_viper"].loc[["c3", "c4"]] == 0).all(axis=None)
     assert (adata.obsm["padj_viper"].loc[["c3", "c4"]] == 1).all(axis=None)
+    weightless = net.assign(weight=net["weight"].where(net["source"] != "s1", 0))
+    with warnings.catch_warnings(action="error"):
+        dc.viper(adata, weightless)
+    score = adata.obsm["score_viper"]
+    assert score["s1"].isna().all() and score.drop(columns="s1").notna().all(axis=None)
     with pytest.raises(ValueError, match="reg_sign is 0"):
         dc.viper(adata, net, reg_sign=0)
 

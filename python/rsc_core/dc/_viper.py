@@ -58,8 +58,8 @@ def viper(
     decoupler 2.2 agrees within 1e-6. It shifts S1's quantiles by their largest in all the cells that it is given together,
     and in a cell that it scores again by that cell's alone, so that a score depends on the other cells; here the largest is
     that of a highest gene without ties, which is the same wherever one cell has one. Of the comparisons it takes 1 - Phi,
-    0 above 8.3; here the tail itself. A cell without differences has the score 0. Scores are equal on both backends.
-    Alvarez et al. 2016, doi:10.1038/ng.3593.
+    0 above 8.3; here the tail itself. A cell without differences has the score 0, a source whose weights are all 0 has
+    NaN. Scores are equal on both backends. Alvarez et al. 2016, doi:10.1038/ng.3593.
     """
     from scipy.special import ndtri
 
@@ -84,7 +84,8 @@ def viper(
         for out, amount, table in zip(sums, (weight, unsigned), tails, strict=True):
             kernels.place_sums(n_cells * n_sources, rank, indptr, target, amount, table, order.n_genes, n_sources, out)
         signed, both = sums
-        score[first:last] = (xp.abs(signed) + xp.maximum(both, 0)) / n * xp.sign(signed) * length
+        with np.errstate(invalid="ignore"):  # a source without weights
+            score[first:last] = (xp.abs(signed) + xp.maximum(both, 0)) / n * xp.sign(signed) * length
         if pleiotropy:
             shadows.correct(score[first:last], rank)
     return given.store(score=score, padj=adjusted(normal_p(score)))
