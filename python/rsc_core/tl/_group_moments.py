@@ -100,7 +100,7 @@ def summarize_blocks(blocks, obs, groupby, genes, *, groups="all", reference="re
     names = chosen_groups(labels, groupby, groups, reference)
     group = group_codes(labels, names)
     size = np.bincount(group, minlength=len(names) + 1)
-    which = names.index(reference) if reference != "rest" else -1
+    which = names.index(category_of(labels, reference)) if reference != "rest" else -1
     check_sizes(dict(zip(names, size, strict=False)), size, which, groupby)
     scales = scales_of(blocks, len(group))
     table = sums_of(blocks, group, len(size), len(genes), scales)
@@ -126,18 +126,26 @@ def labels_of(obs, groupby) -> pd.Categorical:
     return pd.Categorical(obs[groupby])
 
 
+def category_of(labels, name):
+    """The category that has this value or, as in a result, this text; the name itself where none has."""
+    if name in labels.categories:
+        return name
+    return {str(category): category for category in labels.categories}.get(str(name), name)
+
+
 def chosen_groups(labels, groupby, groups, reference) -> list:
     """The groups to summarise in order, the reference among them."""
     categories = list(labels.categories)
     if isinstance(groups, str) and groups != "all":
         raise ValueError(f"groups is {groups!r}; give 'all' or a list of groups")
-    names = categories if isinstance(groups, str) else list(dict.fromkeys(g if g in categories else str(g) for g in groups))
-    for name in names + ([reference] if reference != "rest" else []):
+    names = categories if isinstance(groups, str) else [category_of(labels, name) for name in groups]
+    names = list(dict.fromkeys(names + ([] if reference == "rest" else [category_of(labels, reference)])))
+    for name in names:
         if name not in categories:
             raise ValueError(f"{name!r} is no group of {groupby!r}; its groups are {', '.join(map(str, categories[:20]))}")
     if not names:
         raise ValueError(f"there is no group: {groupby!r} has no labels, or groups is empty")
-    return names if reference == "rest" or reference in names else [*names, reference]
+    return names
 
 
 def group_codes(labels, names) -> np.ndarray:
