@@ -443,6 +443,22 @@ def test_stage_refuses(tmp_path):
         markers.run(**options, marker_methods=["anova"])
 
 
+def test_tidy_table_against_a_reference(to_xp):
+    """pct_out is the share of the reference's cells."""
+    x, labels = normalised(90, 20), labelled(90)
+    adata = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(adata, "g", method="wilcoxon", reference="b", pts=True)
+    result = adata.uns["rank_genes_groups"]
+    table = module.tidy(result, "b")
+    assert table["group"].tolist() == ["a"] * 20 + ["c"] * 20 and table["p_value"].tolist() == [
+        *result["pvals"]["a"],
+        *result["pvals"]["c"],
+    ]
+    places, dense = table["gene"].str[1:].astype(int), x.toarray() != 0
+    np.testing.assert_allclose(table["pct_out"], dense[labels == "b"].mean(axis=0)[places], rtol=1e-15)
+    np.testing.assert_allclose(table["pct_in"][:20], dense[labels == "a"].mean(axis=0)[places[:20]], rtol=1e-15)
+
+
 def test_no_array_of_the_device_is_left(to_xp):
     adata = cases.annotated(to_xp(normalised(30, 10)), g=labelled(30))
     rank_genes_groups(adata, "g", pts=True)
