@@ -194,20 +194,25 @@ def mean_and_variance(n, total, squares):
     return mean, spread / np.maximum(n - 1, 1)
 
 
-def over_genes(function, moments) -> np.ndarray:
-    """The arrays (groups, genes) that function(moments) returns, as one (arrays, groups, genes), from parts of the genes in threads."""
-    n_genes, width = len(moments.genes), max(1, PART // len(moments.groups))
-    parts = in_threads(lambda first: np.stack(function(moments.part(first, first + width))), range(0, max(1, n_genes), width))
-    return np.concatenate(parts, axis=-1)
+def over_genes(function, moments, n_arrays: int) -> np.ndarray:
+    """The arrays (groups, genes) that function(moments) returns, (arrays, groups, genes), from parts of the genes in threads."""
+    n_groups, n_genes = len(moments.groups), len(moments.genes)
+    out, width = np.empty((n_arrays, n_groups, n_genes)), max(1, PART // n_groups)
+
+    def fill(first):
+        out[..., first : first + width] = function(moments.part(first, first + width))
+
+    in_threads(fill, range(0, n_genes, width))
+    return out
 
 
 def in_parts(test, **fixed):
-    """A test as one of parts of the genes in threads; options that it lacks are passed over."""
+    """A test, which returns score and p, as one of parts of the genes in threads; options that it lacks are passed over."""
     taken = inspect.signature(test).parameters
 
     def tests(moments, **options):
         options = fixed | {name: value for name, value in options.items() if name in taken}
-        return over_genes(lambda part: test(part, **options), moments)
+        return over_genes(lambda part: test(part, **options), moments, 2)
 
     return tests
 
@@ -225,7 +230,7 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
     Parameters as :func:`rank_genes_groups`; ``base``: of the logarithm, None is e; ``rows``: the groups that the result has.
     """
     rows = [row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows
-    (change,) = over_genes(lambda part: [fold_changes(part, base)], moments)
+    (change,) = over_genes(lambda part: fold_changes(part, base), moments, 1)
 
     def columns(row):
         best = highest_first(np.abs(score[row]) if rankby_abs else score[row])[:n_genes]
