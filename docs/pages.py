@@ -21,7 +21,7 @@ PACKAGES = {
 }
 STAGES = ["INGEST", "QC", "MERGE", "PREPROCESS", "INTEGRATE", "NEIGHBORS", "EMBED", "CLUSTER", "MARKERS", "ACTIVITY", "SPATIAL"]
 STAGES += ["CONCORDANCE", "ASSEMBLE", "REPORT", "SPATIALDATA"]
-ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "DeviceMemoryExhausted": 42}
+ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "MemoryExhausted": 42}
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}", "pattern": "`{}`"}
 
 
