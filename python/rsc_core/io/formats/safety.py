@@ -5,9 +5,13 @@ Checked before a reader sees the input; costs a look at the names of HDF5's obje
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import h5py
@@ -17,6 +21,9 @@ from rsc_core.errors import InvalidInput
 
 EXPANSION = 600  # bytes from one of gzip's or HDF5's: counts have 3 to 100, a bomb 1000
 HARMLESS = 1 << 28  # bytes below which nothing is a bomb
+HDF5_SECONDS = 60  # of CPU for what HDF5 tells of a file; the names of five million cells take two
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError)  # of HDF5 at a damaged object: the reader says so
+FAULTS = {signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 # Compressors and filters of zarr that only move bytes. "pickle" runs code of the file.
 CODECS = {
     "zlib",
@@ -84,17 +91,56 @@ def _codecs(value):
 
 
 def _check_hdf5(path: Path) -> None:
-    size = path.stat().st_size
+    fault = _fault_of(functools.partial(_walk, path, touch=_touch))
+    if fault is not None:
+        how = f"does not come to an end in {HDF5_SECONDS} s" if fault == signal.SIGXCPU else f"ends with {fault.name}"
+        raise InvalidInput(f"{path.name}: HDF5's library {how} at this file: it is damaged.", "Copy or download it again, or make it anew.")
     try:
-        with h5py.File(path) as file:
-            _check_group(file, path.name, size, set())
+        _walk(path)
     except InvalidInput:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError):
-        return  # damaged: the reader says so
+    except DAMAGED:
+        return
 
 
-def _check_group(group, name: str, size: int, seen: set) -> None:
+def _fault_of(function) -> signal.Signals | None:
+    """The signal that ends a function of HDF5 in a process of its own, one for too long a run; None where it returns or raises.
+
+    HDF5 goes through some damaged files for ever, or through memory that is not its own, where nothing in the same process can stop it.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (HDF5_SECONDS, HDF5_SECONDS + 1))
+            function()
+        finally:
+            os._exit(0)  # what it raises is raised again by the reader, which says so
+    status = os.waitpid(child, 0)[1]
+    ended_by = signal.Signals(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None
+    return ended_by if ended_by in FAULTS else None
+
+
+def _touch(item) -> None:
+    """Read what HDF5 finds by following addresses in the file: attributes, texts of any length, and where the chunks lie."""
+    with contextlib.suppress(Exception):  # of any kind, as in common.reading
+        dict(item.attrs)
+    with contextlib.suppress(Exception):
+        if isinstance(item, h5py.Dataset) and item.chunks is not None:
+            item.id.get_num_chunks()
+        if isinstance(item, h5py.Dataset) and item.dtype.hasobject:
+            item[()]
+
+
+def _walk(path: Path, touch=None) -> None:
+    """Check all objects of a file; ``touch`` sees each that passes."""
+    with h5py.File(path) as file:
+        _check_group(file, path.name, path.stat().st_size, set(), touch)
+
+
+def _check_group(group, name: str, size: int, seen: set, touch) -> None:
+    if touch is not None:
+        touch(group)
     for key in group:
         link = group.get(key, getlink=True)
         place = f"{group.name.rstrip('/')}/{key}"
@@ -102,17 +148,22 @@ def _check_group(group, name: str, size: int, seen: set) -> None:
             raise InvalidInput(f"{name}: {place} is a link to another file, {link.filename!r}.", SOURCE)
         if isinstance(link, h5py.SoftLink):
             continue  # its target is in the file, and is looked at there
-        item = group[key]
+        try:
+            item = group[key]
+        except DAMAGED:
+            continue
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
                 raise InvalidInput(f"{name}: {place} is stored in another file.", SOURCE)
             if item.nbytes > max(HARMLESS, EXPANSION * size):
                 raise InvalidInput(f"{name}: {place} claims {item.nbytes} bytes, but the file has {size}: it is damaged or a bomb.", SOURCE)
+            if touch is not None:
+                touch(item)
         elif isinstance(item, h5py.Group):
             address = h5py.h5o.get_info(item.id).addr
             if address not in seen:  # a group may hold itself
                 seen.add(address)
-                _check_group(item, name, size, seen)
+                _check_group(item, name, size, seen, touch)
 
 
 class BoundedGzip(gzip.GzipFile):
