@@ -40,7 +40,7 @@ OF_CPU = EVERYTHING | {
     "cluster": [],
     "markers": ["--condition-key", "sample"],
     "activity": ["--activity-methods", "ulm,mlm,aucell,viper,waggr", "--times", 20, "--activity-pseudobulk", "true"],
-    "spatial": ["--spatial-stats", "moran,sepal,ligrec", "--n-perms", 20, "--sample", "a"],
+    "spatial": ["--spatial-stats", "moran,ligrec", "--n-perms", 20, "--sample", "a"],
 }
 
 
@@ -95,9 +95,9 @@ class Chain:
         found = {}
 
         def keep(name, item):
-            if isinstance(item, h5py.Dataset) and not name.startswith("uns/rsc_core"):
-                value = item[()]
-                value = value.tolist() if item.dtype.hasobject else np.asarray(value).tobytes()
+            if isinstance(item, h5py.Dataset) and item.shape is not None and not name.startswith("uns/rsc_core"):
+                value = np.asarray(item[()], dtype=object if item.dtype.kind == "O" else None)
+                value = value.tolist() if item.dtype.hasobject else value.tobytes()
                 found[f"{file.name}/{name}"] = (item.dtype.str, item.shape, value)
 
         for file in self.folder.glob("*.h5ad"):
@@ -146,17 +146,19 @@ def test_little_memory_of_the_host(tmp_path, inputs):
 
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", ["2GB", "64MB", "24MB"])
+@pytest.mark.parametrize("limit", ["2GB", "24MB", "1MB"])
 def test_little_memory_of_the_device(tmp_path, inputs, limit):
-    """Each stage completes, in row blocks or on a retry; with the documented 2 GB none is retried."""
+    """Each stage completes, in row blocks or on a retry: with the 2 GB of the documentation at once, with 1 MB on the last rung."""
     if not backend.is_available("gpu"):
         pytest.skip("no NVIDIA device on this machine: this test runs on the GPU machine")
     free = Chain(tmp_path / "free", inputs, "gpu", RSC_CORE_DEVICE_MEMORY="").all()
     small = Chain(tmp_path / "small", inputs, "gpu", RSC_CORE_DEVICE_MEMORY=limit).all()
     compare(small, free)
-    retried = {output: rungs for output, rungs in small.attempts.items() if len(rungs) > 1}
-    print(f"{limit}: retried {retried}; plans {[small.plan(name) for name in ('a.qc.h5ad', 'preprocess.h5ad')]}")
-    assert bool(retried) == (limit != "2GB")
+    retried = [output for output, rungs in small.attempts.items() if len(rungs) > 1]
+    print(f"{limit}: began again: {retried}; preprocess {small.plan('preprocess.h5ad')}")
+    assert small.plan("preprocess.h5ad")["rung"] == {"2GB": "whole", "24MB": "blocks", "1MB": "managed"}[limit]
+    assert limit != "2GB" or not retried
+    assert limit != "1MB" or "integrate.h5ad" in retried
 
 
 @pytest.mark.gpu
