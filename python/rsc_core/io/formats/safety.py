@@ -22,7 +22,6 @@ from rsc_core.errors import InvalidInput
 EXPANSION = 600  # bytes from one of gzip's or HDF5's: counts have 3 to 100, a bomb 1000
 HARMLESS = 1 << 28  # bytes below which nothing is a bomb
 HDF5_SECONDS = 60  # of CPU for what HDF5 tells of a file; the names of five million cells take two
-DAMAGED = (OSError, RuntimeError, KeyError, ValueError)  # of HDF5 at a damaged object: the reader says so
 FAULTS = {signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 # Compressors and filters of zarr that only move bytes. "pickle" runs code of the file.
 CODECS = {
@@ -91,15 +90,17 @@ def _codecs(value):
 
 
 def _check_hdf5(path: Path) -> None:
-    fault = _fault_of(functools.partial(_walk, path, touch=_touch))
+    size = path.stat().st_size
+    fault = _fault_of(functools.partial(_touch_all, path, size))
     if fault is not None:
         how = f"does not come to an end in {HDF5_SECONDS} s" if fault == signal.SIGXCPU else f"ends with {fault.name}"
         raise InvalidInput(f"{path.name}: HDF5's library {how} at this file: it is damaged.", "Copy or download it again, or make it anew.")
     try:
-        _walk(path)
+        with h5py.File(path) as file:
+            _check_group(file, path.name, size, set())
     except InvalidInput:
         raise
-    except DAMAGED:
+    except Exception:  # damaged, in one of many ways: the reader says so
         return
 
 
@@ -121,26 +122,31 @@ def _fault_of(function) -> signal.Signals | None:
     return ended_by if ended_by in FAULTS else None
 
 
-def _touch(item) -> None:
-    """Read what HDF5 finds by following addresses in the file: attributes, texts of any length, and where the chunks lie."""
-    with contextlib.suppress(Exception):  # of any kind, as in common.reading
+def _touch_all(path: Path, size: int) -> None:
+    with h5py.File(path) as file:
+        _touch(file, size, set())
+
+
+def _touch(item, size: int, seen: set) -> None:
+    """Read what HDF5 finds by following addresses in the file: attributes, texts of any length, where the chunks lie, groups."""
+    with contextlib.suppress(Exception):
         dict(item.attrs)
     with contextlib.suppress(Exception):
-        if isinstance(item, h5py.Dataset) and item.chunks is not None:
-            item.id.get_num_chunks()
-        if isinstance(item, h5py.Dataset) and item.dtype.hasobject:
-            item[()]
+        if isinstance(item, h5py.Dataset) and not (item.external or item.is_virtual):
+            if item.chunks is not None:
+                item.id.get_num_chunks()
+            if item.dtype.hasobject and item.nbytes <= max(HARMLESS, EXPANSION * size):
+                item[()]
+    address = h5py.h5o.get_info(item.id).addr
+    if isinstance(item, h5py.Group) and address not in seen:
+        seen.add(address)
+        for key in item:
+            with contextlib.suppress(Exception):
+                if isinstance(item.get(key, getlink=True), h5py.HardLink):
+                    _touch(item[key], size, seen)
 
 
-def _walk(path: Path, touch=None) -> None:
-    """Check all objects of a file; ``touch`` sees each that passes."""
-    with h5py.File(path) as file:
-        _check_group(file, path.name, path.stat().st_size, set(), touch)
-
-
-def _check_group(group, name: str, size: int, seen: set, touch) -> None:
-    if touch is not None:
-        touch(group)
+def _check_group(group, name: str, size: int, seen: set) -> None:
     for key in group:
         link = group.get(key, getlink=True)
         place = f"{group.name.rstrip('/')}/{key}"
@@ -148,22 +154,17 @@ def _check_group(group, name: str, size: int, seen: set, touch) -> None:
             raise InvalidInput(f"{name}: {place} is a link to another file, {link.filename!r}.", SOURCE)
         if isinstance(link, h5py.SoftLink):
             continue  # its target is in the file, and is looked at there
-        try:
-            item = group[key]
-        except DAMAGED:
-            continue
+        item = group[key]
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
                 raise InvalidInput(f"{name}: {place} is stored in another file.", SOURCE)
             if item.nbytes > max(HARMLESS, EXPANSION * size):
                 raise InvalidInput(f"{name}: {place} claims {item.nbytes} bytes, but the file has {size}: it is damaged or a bomb.", SOURCE)
-            if touch is not None:
-                touch(item)
         elif isinstance(item, h5py.Group):
             address = h5py.h5o.get_info(item.id).addr
             if address not in seen:  # a group may hold itself
                 seen.add(address)
-                _check_group(item, name, size, seen, touch)
+                _check_group(item, name, size, seen)
 
 
 class BoundedGzip(gzip.GzipFile):
