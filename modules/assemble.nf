@@ -1,7 +1,7 @@
 // Counts store and deltas -> the AnnData file that users open. `provenance` is JSON.
 process ASSEMBLE {
     tag "all samples"
-    label 'process_low'
+    label 'process_medium'
 
     input:
     path store

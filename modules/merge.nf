@@ -1,7 +1,7 @@
 // Counts stores and QC deltas -> one counts store of the cells that pass. Both lists in the same order of samples.
 process MERGE {
     tag "all samples"
-    label 'process_low'
+    label 'process_medium'
 
     input:
     path stores, stageAs: 'samples/*'

@@ -1,7 +1,7 @@
 // The page that shows what was done and found. `parameters` is JSON.
 process REPORT {
     tag "all samples"
-    label 'process_single'
+    label 'process_medium'
 
     input:
     path adata

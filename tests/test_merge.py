@@ -67,7 +67,7 @@ def test_blocks_do_not_matter(make, merged, monkeypatch):
     samples = [make(name, cases.counts(40, 30, seed=i, mean=2), {"min_counts": 20}) for i, name in enumerate("ab")]
     whole, _ = merged(*samples)
     parts = whole.counts().toarray(), whole.record["counts_digest"]
-    monkeypatch.setattr(merge.Sample.blocks, "__defaults__", (17,))
+    monkeypatch.setattr(merge.Sample.blocks, "__defaults__", (17,))  # max_nnz
     blocks, _ = merged(*samples)
     np.testing.assert_array_equal(blocks.counts().toarray(), parts[0])
     assert blocks.record["counts_digest"] == parts[1]

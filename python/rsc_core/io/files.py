@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -62,3 +63,13 @@ def digest_of_path(path) -> str:
         return digest_of_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return hashlib.sha256("".join(f"{file.relative_to(path)}\0{digest_of_file(file)}\n" for file in files).encode()).hexdigest()
+
+
+def ahead(items):
+    """The items of an iterable, the next one being made in a thread while one is in use."""
+    items = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

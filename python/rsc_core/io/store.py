@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -94,14 +95,16 @@ def write_store(
         data, indices = x["data"], x["indices"]
         indptr = np.zeros(len(obs) + 1, dtype=np.int64)
         digests, row, filled = (hashlib.sha256(), hashlib.sha256()), 0, 0  # one a dataset: the cut into blocks must not show
-        for block in blocks:
-            here = slice(filled, filled + block.nnz)
-            values, columns = block.data.astype(count_dtype), block.indices.astype(index_dtype)
-            data[here], indices[here] = values, columns
-            indptr[row + 1 : row + 1 + block.shape[0]] = filled + block.indptr[1:].astype(np.int64)
-            for digest, part in zip(digests, (values, columns), strict=True):
-                digest.update(np.ascontiguousarray(part))
-            row, filled = row + block.shape[0], filled + block.nnz
+        with ThreadPoolExecutor(len(digests)) as pool:  # hashing takes as long as writing; neither holds the interpreter
+            for block in blocks:
+                here = slice(filled, filled + block.nnz)
+                values, columns = block.data.astype(count_dtype), block.indices.astype(index_dtype)
+                hashing = [pool.submit(digest.update, part) for digest, part in zip(digests, (values, columns), strict=True)]
+                data[here], indices[here] = values, columns
+                indptr[row + 1 : row + 1 + block.shape[0]] = filled + block.indptr[1:].astype(np.int64)
+                row, filled = row + block.shape[0], filled + block.nnz
+                for done in hashing:
+                    done.result()
         if (row, filled) != (len(obs), nnz):
             raise ValueError(f"{row} rows and {filled} non-zeros came; {len(obs)} and {nnz} were announced")
         counts_digest = hashlib.sha256(b"".join(digest.digest() for digest in digests) + indptr.tobytes()).hexdigest()
@@ -214,9 +217,14 @@ class CountsStore:
 
     def blocks(self, max_nnz: int = BLOCK_NNZ, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, sp.csr_matrix]]:
         """Row blocks ``(start, stop, counts)`` of at most ``max_nnz`` non-zeros (one cell at least), in order, of some cells or all."""
+        for first, stop in self.spans(max_nnz, start, end):
+            yield first, stop, self.rows(first, stop)
+
+    def spans(self, max_nnz: int = BLOCK_NNZ, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """First row and end of each block of :meth:`blocks`."""
         end = self.shape[0] if end is None else end
         while start < end:
             stop = int(np.searchsorted(self.indptr, self.indptr[start] + max_nnz, side="right")) - 1
             stop = min(max(stop, start + 1), end)
-            yield start, stop, self.rows(start, stop)
+            yield start, stop
             start = stop

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import multiprocessing
+import os
 import re
 from pathlib import Path
 
@@ -20,7 +22,8 @@ HATCHES = dict(zip(figures.PATTERNS, ("", "//", "xx", "..", "--", "++"), strict=
 def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
     """Write every figure of the sections into a folder; returns the files.
 
-    Embeddings and tissue are coloured by cluster and hold **all** cells, also where the page draws a sample.
+    Embeddings and tissue are coloured by cluster and hold **all** cells, also where the page draws a sample. The figures are
+    drawn by as many processes as the task has threads.
     """
     import matplotlib
 
@@ -28,25 +31,41 @@ def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
     matplotlib.rcParams.update(
         {"svg.hashsalt": "rsc-flow", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     )
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # noqa: F401 - here, and not once in each process
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    files = []
-    for section in sections:
-        for part in section.parts:
-            if part.figure is None:
-                continue
-            canvas, axes = pyplot.subplots(figsize=size_of(part.figure), layout="constrained")
-            if "points" in part.figure:
-                draw_cells(axes, part, (cells.colourings.get(part.colour, cells.obs["leiden"])).astype("category"))
-            else:
-                draw(axes, part.figure)
-            axes.set_title(part.heading, fontsize=10)
-            name = re.sub(r"[^A-Za-z0-9]+", "-", f"{section.key}-{part.heading}").strip("-").lower()
-            for kind in formats:
-                files.append(Path(folder) / f"{name}.{kind}")
-                canvas.savefig(files[-1], dpi=DOTS, metadata={"Date": None} if kind == "svg" else {"Software": None})
-            pyplot.close(canvas)
+    shown = [(section.key, part) for section in sections for part in section.parts if part.figure is not None]
+    stems = [Path(folder) / re.sub(r"[^A-Za-z0-9]+", "-", f"{key}-{part.heading}").strip("-").lower() for key, part in shown]
+    # A process is a copy of this one: it has the figures already, and is sent their numbers alone.
+    with multiprocessing.get_context("fork").Pool(_threads(), _take, ([part for _, part in shown], cells, stems, formats)) as pool:
+        return [file for files in pool.imap(_save, range(len(shown)), chunksize=1) for file in files]
+
+
+def _threads() -> int:
+    """Those of the task, else the machine's."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def _take(*given) -> None:
+    global _taken
+    _taken = given
+
+
+def _save(number: int) -> list[Path]:
+    """Write one figure in each format."""
+    from matplotlib import pyplot
+
+    parts, cells, stems, formats = _taken
+    part, files = parts[number], [stems[number].with_name(f"{stems[number].name}.{kind}") for kind in formats]
+    canvas, axes = pyplot.subplots(figsize=size_of(part.figure), layout="constrained")
+    if "points" in part.figure:
+        draw_cells(axes, part, (cells.colourings.get(part.colour, cells.obs["leiden"])).astype("category"))
+    else:
+        draw(axes, part.figure)
+    axes.set_title(part.heading, fontsize=10)
+    for kind, file in zip(formats, files, strict=True):
+        canvas.savefig(file, dpi=DOTS, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    pyplot.close(canvas)
     return files
 
 

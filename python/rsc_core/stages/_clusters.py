@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from rsc_core import data
-from rsc_core.backend import available_bytes, to_device
+from rsc_core.backend import available_bytes
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import replaced
@@ -76,14 +76,14 @@ def row_blocks(counts, backend: str, factor=None, max_nnz: int = 0):
     """
     max_nnz = min(max_nnz or available_bytes(backend) // 4 // BYTES_OF_A_VALUE, (1 << 31) - 1)
 
-    def moved(part, start, stop):
-        x = to_device(part.astype(np.float32), backend)
+    def read(start, stop):
+        x = counts.device_rows(start, stop, backend)
         return x if factor is None else lognorm(x, factor[start:stop])
 
     if counts.indptr[-1] <= max_nnz:
-        whole = [moved(counts.counts(), 0, counts.shape[0])]
+        whole = [read(0, counts.shape[0])]
         return lambda: whole
-    return lambda: (moved(part, start, stop) for start, stop, part in counts.blocks(max_nnz))
+    return lambda: itertools.starmap(read, counts.spans(max_nnz))
 
 
 def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -> None:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta
-from rsc_core.io.files import replaced, replaced_folder
+from rsc_core.io.files import ahead, replaced, replaced_folder
 from rsc_core.io.store import CountsStore, add_array, create_csr
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages import _samples
@@ -232,14 +232,19 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
     groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
     if size_factor is not None:
         groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
-    for start, stop, block in counts.blocks(BLOCK_NNZ):
-        here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
-        x = block.astype(np.float32)
-        if size_factor is not None:
-            x = lognorm(x, size_factor[start:stop])
-            groups["counts"]["data"][here] = block.data
+    for here, block, x in ahead(_valued(counts, size_factor)):
         groups["X"]["data"][here] = x.data
+        if size_factor is not None:
+            groups["counts"]["data"][here] = block.data
         for group in groups.values():
             group["indices"][here] = block.indices
     for group in groups.values():
         add_array(group, "indptr", data=counts.indptr)
+
+
+def _valued(counts: CountsStore, size_factor: np.ndarray | None):
+    """Row blocks: their place among the non-zeros, their counts, and what X holds of them."""
+    for start, stop, block in counts.blocks(BLOCK_NNZ):
+        x = block.astype(np.float32)
+        x = x if size_factor is None else lognorm(x, size_factor[start:stop])
+        yield slice(int(counts.indptr[start]), int(counts.indptr[stop])), block, x

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import numba
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -14,7 +15,9 @@ from pandas.api.types import union_categoricals
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import read_delta
+from rsc_core.io.files import ahead
 from rsc_core.io.store import CountsStore, smallest_count_dtype, write_store
+from rsc_core.kernels import merge as kernels
 from rsc_core.stages._task import Task
 
 MERGE_NNZ = 1 << 24  # non-zeros of a row block: half a GB of temporary arrays
@@ -52,10 +55,17 @@ class Sample:
     obs: pd.DataFrame
     reasons: Counter
 
-    def blocks(self, max_nnz: int = MERGE_NNZ):
-        """Row blocks of the kept cells."""
-        for start, stop, block in self.store.blocks(max_nnz):
-            yield block[np.flatnonzero(self.kept[start:stop])]
+    def blocks(self, column, n_genes: int, max_nnz: int = MERGE_NNZ):
+        """Row blocks of the kept cells, genes at the places that ``column`` (its genes,) gives; -1: left out."""
+        store = self.store
+        for start, stop in store.spans(max_nnz):
+            rows = start + np.flatnonzero(self.kept[start:stop])
+            indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+            kernels.moved_sizes(rows, store.indptr, store.indices, column, indptr[1:])
+            indptr = np.cumsum(indptr)
+            indices, counts = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=store.data.dtype)
+            kernels.moved_counts(rows, store.indptr, store.indices, store.data, column, indptr, indices, counts)
+            yield sp.csr_matrix((counts, indices, indptr), shape=(len(rows), n_genes))
 
 
 def run(*, store, qc, output, join="outer", min_cells=3):
@@ -105,7 +115,7 @@ def run(*, store, qc, output, join="outer", min_cells=3):
     with task.step("write"):
         write_store(
             output,
-            (moved(block, column, int(chosen.sum())) for sample, column in zip(used, columns, strict=True) for block in sample.blocks()),
+            ahead(block for sample, column in zip(used, columns, strict=True) for block in sample.blocks(column, int(chosen.sum()))),
             nnz=int(n_cells[chosen].sum()),
             count_dtype=smallest_count_dtype(largest),
             obs=obs,
@@ -158,22 +168,12 @@ def gene_cells(samples, columns, n_genes: int):
     """In how many kept cells each gene has counts, int64 (genes,), and the largest count."""
     n_cells, largest = np.zeros(n_genes, dtype=np.int64), 0
     for sample, column in zip(samples, columns, strict=True):
-        in_sample = np.zeros(len(column), dtype=np.int64)
-        for block in sample.blocks():
-            in_sample += np.bincount(block.indices, minlength=len(column))
-            largest = max(largest, int(block.data.max(initial=0)))
-        n_cells[column[column >= 0]] += in_sample[column >= 0]
+        store, threads = sample.store, numba.get_num_threads()
+        in_sample, most = np.zeros((threads, len(column)), dtype=np.int64), np.zeros(threads, dtype=np.int64)
+        kernels.gene_cells(np.flatnonzero(sample.kept), store.indptr, store.indices, store.data, in_sample, most)
+        n_cells[column[column >= 0]] += in_sample.sum(axis=0)[column >= 0]
+        largest = max(largest, int(most.max()))
     return n_cells, largest
-
-
-def moved(block: sp.csr_matrix, column, n_genes: int) -> sp.csr_matrix:
-    """A block with its columns at other places, those of -1 dropped; indices sorted."""
-    to = column[block.indices]
-    stays = to >= 0
-    indptr = np.concatenate([[0], np.cumsum(stays)])[block.indptr]
-    result = sp.csr_matrix((block.data[stays], to[stays], indptr), shape=(block.shape[0], n_genes))
-    result.sort_indices()
-    return result
 
 
 def joined_obs(task, samples) -> pd.DataFrame:
