@@ -18,7 +18,7 @@ FORBIDDEN |= {"pynndescent", "igraph", "faiss", "cupy", "cuml", "cugraph", "cudf
 FORBIDDEN |= {"PIL", "IPython"}
 # What a stage may import besides what the record of a task needs (anndata, NumPy, SciPy, pandas, h5py and theirs).
 NUMBA = {"numba", "llvmlite"}
-MAY = {"ingest": set(), "merge": set(), "report": {"plotly", "_plotly_utils", "jinja2", "markupsafe"}, "spatialdata_zarr": set()}
+MAY = {"ingest": set(), "report": {"plotly", "_plotly_utils", "jinja2", "markupsafe"}, "spatialdata_zarr": set()}
 SMALL = {"threadpoolctl"}
 BUDGET = 3.0  # seconds of CPU from nothing to the stage's module; 1.6 on this machine, nothing else running
 ENV = os.environ | {"RSC_CORE_WITHOUT": "dask,xarray", "PYTHONPATH": str(ROOT / "python")}
@@ -55,9 +55,9 @@ def test_no_stage_imports_what_it_must_not():
 
 
 def test_the_check_notices_an_import():
-    """REPORT draws with plotly, which no other stage may import; QC has kernels, and MERGE none."""
-    _, besides = imported("report", "qc", "merge")
-    assert "plotly" in besides["report"] and "numba" in besides["qc"] and not besides["merge"] & FORBIDDEN
+    """REPORT draws with plotly, which no other stage may import; QC has kernels, and INGEST none."""
+    _, besides = imported("report", "qc", "ingest")
+    assert "plotly" in besides["report"] and "numba" in besides["qc"] and not besides["ingest"] & FORBIDDEN
 
 
 def seconds_of_start(stage):
