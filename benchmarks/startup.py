@@ -106,7 +106,7 @@ def import_seconds(text: str) -> dict:
 @click.option("--repeats", type=click.IntRange(1), default=3)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="JSON file.")
 def main(backend, repeats, output):
-    """Write the rows and print them as a table."""
+    """Write the rows, which docs/pages.py makes a table of."""
     from rsc_core import __version__
     from rsc_core.backend import device_name
 
@@ -119,31 +119,9 @@ def main(backend, repeats, output):
                 print(f"{stage}: {found}", file=sys.stderr)
                 rows.append(found)
     machine = {"device": device_name(backend), "cpus": len(os.sched_getaffinity(0)), "python": platform.python_version()}
-    result = {"date": date.today().isoformat(), "rsc_core": __version__, "backend": backend, "machine": machine, "rows": rows}
+    result = {"what": "start of each stage on the two Visium sections of tests/data, one process each"}
+    result |= {"date": date.today().isoformat(), "rsc_core": __version__, "backend": backend, "machine": machine, "rows": rows}
     output.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(rows))
-
-
-def table(rows) -> str:
-    """Rows as Markdown: seconds, and in brackets those of CPU."""
-    head = [
-        "stage",
-        "--help",
-        "imports",
-        "start of the work",
-        "run, empty caches",
-        "run, filled caches",
-        "packages that it imports, with milliseconds",
-    ]
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * 5}---|"]
-    for found in rows:
-        help_, imports, cold, warm = (
-            f"{found[key]['seconds']:.2f} ({found[key]['cpu_seconds']:.2f})" for key in ("help", "import", "run_cold", "run_warm")
-        )
-        packages = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in found["import_seconds"].items() if seconds >= 0.03)
-        cells = [found["stage"], help_, imports, f"{found['start']:.2f}", cold, warm, packages]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
