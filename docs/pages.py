@@ -21,7 +21,7 @@ PACKAGES = {
 }
 STAGES = ["INGEST", "QC", "MERGE", "PREPROCESS", "INTEGRATE", "NEIGHBORS", "EMBED", "CLUSTER", "MARKERS", "ACTIVITY", "SPATIAL"]
 STAGES += ["CONCORDANCE", "ASSEMBLE", "REPORT", "SPATIALDATA"]
-ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "DeviceMemoryExhausted": 42}
+ERRORS = {"InvalidInput": 65, "BackendUnavailable": 69, "MemoryExhausted": 42}
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}", "pattern": "`{}`"}
 
 
@@ -190,7 +190,20 @@ def measured(root: Path) -> str:
         found = {"rows": found} if isinstance(found, list) else found
         rows = [(key.replace("_", " "), _plain(value)) for key, value in found.items() if key not in LONG]
         text += [f"## `{file.name}`", "", *table(["", ""], [*rows, *_task_totals(found.get("rows", []))])]
+        if file.name.startswith("startup_"):
+            text += ["", *table(STARTS, map(_start, found["rows"]))]
     return "\n".join(text)
+
+
+STARTS = ["stage", "--help", "imports", "start of the work", "run, empty kernel caches", "run, filled", "imports of 100 ms and more, in ms"]
+
+
+def _start(row) -> list:
+    """A stage's seconds, in brackets those of CPU."""
+    measured = [row[key] for key in ("help", "import", "run_cold", "run_warm")]
+    help_, imports, cold, warm = (f"{took['seconds']:.2f} ({took['cpu_seconds']:.2f})" for took in measured)
+    packages = (f"{name} {seconds * 1000:.0f}" for name, seconds in row["import_seconds"].items() if seconds >= 0.1)
+    return [row["stage"].upper(), help_, imports, f"{row['start']:.2f}", cold, warm, ", ".join(packages)]
 
 
 def _plain(value) -> str:

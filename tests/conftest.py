@@ -10,12 +10,13 @@ import pytest
 from rsc_core import backend
 
 DATA = Path(__file__).parent / "data"
+PLAIN_ALLOCATOR = os.environ.get("RSC_CORE_TEST_PLAIN_ALLOCATOR")  # so that a memory checker sees the end of every array
 
 
 def _gpu_present():
     if not backend.is_available("gpu"):
         return False
-    if os.environ.get("RSC_CORE_TEST_PLAIN_ALLOCATOR"):  # so that a memory checker sees the end of every array
+    if PLAIN_ALLOCATOR:
         import cupy
 
         cupy.cuda.set_allocator(None)
@@ -27,7 +28,12 @@ def backend_name(request):
     """Both backends in turn; the GPU where there is one."""
     if request.param == "gpu" and not _gpu_present():
         pytest.skip("no NVIDIA device on this machine: the GPU half of this test runs on the GPU machine")
-    return request.param
+    yield request.param
+    if request.param == "gpu":  # what a stage with little memory set would hold for all tests after it
+        import cupy
+
+        cupy.get_default_memory_pool().set_limit(size=0)
+        cupy.cuda.set_allocator(None if PLAIN_ALLOCATOR else cupy.get_default_memory_pool().malloc)
 
 
 @pytest.fixture

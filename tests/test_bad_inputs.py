@@ -6,7 +6,9 @@ import io
 import json
 import re
 import runpy
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -75,6 +77,52 @@ def test_a_compressed_file_is_no_bomb(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=np.zeros(1 << 20), compression="gzip", compression_opts=9)
     safety.check(tmp_path / "a.h5")
+
+
+# ---- files at which HDF5's library does not return
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_seconds():
+    """Of CPU, for what HDF5 tells of a file; these are small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(safety, "HDF5_SECONDS", 2)
+        yield
+
+
+@pytest.mark.parametrize("find", sorted((Path(__file__).parent / "bad_inputs" / "finds").glob("*.h5*")), ids=lambda path: path.stem)
+def test_a_file_that_hdf5_reads_for_ever(tmp_path, find):
+    code, said = ingest(find, tmp_path / "store.h5ad")
+    assert code == 65, said
+    assert f"error: {find.name}: HDF5's library does not come to an end in 2 s at this file" in said and "remedy: Copy or download" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_type_that_h5py_does_not_know(tmp_path):
+    """A find of random damage: the encoding of a text is 9, which h5py answers with a TypeError. Nothing needs this text."""
+    path = make.h5ad()(tmp_path)
+    with h5py.File(path, "r+") as file:
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(8)
+        file.create_dataset("obs/text", data=np.array([b"a"] * 4, dtype=h5py.Datatype(kind).dtype))
+    content = bytearray(path.read_bytes())
+    (place,) = (at for at in range(len(content)) if content[at : at + 8] == bytes([0x13, 0x01, 0, 0, 8, 0, 0, 0]))
+    content[place + 1] = 0x91
+    path.write_bytes(bytes(content))
+    with h5py.File(path) as file, pytest.raises(TypeError):
+        file["obs/text"].dtype  # noqa: B018
+    code, said = ingest(path, tmp_path / "store.h5ad")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("fault", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_file_that_hdf5_crashes_at(tmp_path, monkeypatch, fault):
+    """A library that crashes when it is asked for an object: the crash is that of another process."""
+    monkeypatch.setattr(safety, "_touch", lambda *_: signal.pthread_kill(threading.get_ident(), fault))
+    code, said = ingest(make.h5ad()(tmp_path), tmp_path / "store.h5ad")
+    assert code == 65, said
+    assert f"error: a.h5ad: HDF5's library ends with {fault.name} at this file" in said
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5ad"]
 
 
 # ---- random damage: what a reader makes of it is InvalidInput or a matrix, never anything else

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import click
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from rsc_core import cli
-from rsc_core.errors import BackendUnavailable, DeviceMemoryExhausted, InvalidInput
+from rsc_core.errors import BackendUnavailable, InvalidInput, MemoryExhausted
 
 BIN = Path(__file__).parents[1] / "bin"
 STAGES = [
@@ -64,9 +67,11 @@ OutOfMemoryError.__module__ = "cupy.cuda.memory"
     [
         (InvalidInput("a.h5ad: bad.", "Do this."), 65),
         (BackendUnavailable("no GPU.", "Do this."), 69),
-        (DeviceMemoryExhausted("full.", "Do this."), 42),
+        (MemoryExhausted("full.", "Do this."), 42),
         (OutOfMemoryError("Out of memory allocating 8 bytes"), 42),
         (MemoryError("std::bad_alloc: out_of_memory: CUDA error at: /x/y.hpp"), 42),
+        (RuntimeError("cudaErrorMemoryAllocation: out of memory"), 42),
+        (MemoryError(), 42),
     ],
 )
 def test_errors_become_exit_codes(capsys, monkeypatch, error, code):
@@ -85,11 +90,30 @@ def test_errors_become_exit_codes(capsys, monkeypatch, error, code):
 def test_a_bug_prints_its_traceback(monkeypatch):
     @click.command()
     def command():
-        raise MemoryError  # of the host: no reason to retry on the device's account
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
 
     monkeypatch.setattr(sys, "argv", ["x"])
-    with pytest.raises(MemoryError):
+    with pytest.raises(RuntimeError):
         cli.run(command)
+
+
+def test_memory_that_the_host_does_not_have(tmp_path):
+    """A task whose address space is limited, as a shell's ulimit does, by less than the counts take: it says whose memory it was."""
+    n_cells, n_genes = 20_000, 1500
+    full = sp.csr_matrix((np.ones(n_cells * n_genes, np.float32), np.tile(np.arange(n_genes), n_cells), np.arange(n_cells + 1) * n_genes))
+    cases.store(tmp_path / "s.h5ad", full, "s")
+    code = f"""
+import resource, runpy, sys
+import rsc_core.stages.qc
+sys.argv = [{str(BIN / "qc.py")!r}, "--store", "s.h5ad", "--sample", "s", "--output", "qc.h5ad"]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), -1))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 42, done.stderr
+    assert "error: The host's memory is exhausted: Unable to allocate" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["s.h5ad"]
 
 
 def test_backend_that_is_not_there(tmp_path, monkeypatch, data_dir):

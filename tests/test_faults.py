@@ -3,7 +3,9 @@
 After -resume the results have the bytes of an undisturbed run, and no half-written file is taken for a whole one.
 """
 
+import contextlib
 import csv
+import json
 import os
 import random
 import shutil
@@ -18,6 +20,9 @@ import pytest
 from rsc_core.io.files import replaced
 from rsc_core.io.store import CountsStore
 
+KILLS = int(os.environ.get("RSC_FLOW_KILLS", 2))  # of each kind of victim
+SEED = os.environ.get("RSC_FLOW_KILLS_SEED", "")  # of the points in time
+RECORD = os.environ.get("RSC_FLOW_KILLS_RECORD")  # a file that takes a line of JSON for each kill
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 INGEST = [sys.executable, ROOT / "bin" / "ingest.py", "--input", DATA / "visium_prostate_normal.h5ad", "--sample", "s1", "--output"]
@@ -102,7 +107,7 @@ def test_a_full_disk(tmp_path):
 
 # ---- the workflow
 
-workflow = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1500)]
+workflow = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1500 + 300 * KILLS)]
 
 
 class Runs:
@@ -160,30 +165,54 @@ def processes_of(folder):
             continue
 
 
+def kill(runs, process, victim):
+    """Kill the head with all that it started, or one task or wrapper that runs; what it was, None where there is none."""
+    if victim == "head":
+        if process.poll() is not None:
+            return None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(60)
+        return "head"
+    words = "/bin/" if victim == "task" else ".command.run"
+    for pid, command in processes_of(runs.launch):
+        if words in command and (victim == "wrapper" or ".py" in command):
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself in between
+                os.kill(pid, signal.SIGKILL)
+                return command.strip()
+    return None
+
+
+def end_in_spite_of_kills(runs, victim, chance, most):
+    """One run with up to ``most`` kills, resumed whenever its head has ended; how many they were."""
+    process, kills, hit = runs.start(), 0, False
+    while True:
+        try:
+            status = process.wait(chance.uniform(3, 25) if kills < most else 1200)
+        except subprocess.TimeoutExpired:
+            status = None
+        if status == 0:
+            return kills
+        if status is None and (killed := kill(runs, process, victim)):
+            kills, hit = kills + 1, True
+            if RECORD:
+                with open(RECORD, "a") as file:
+                    file.write(json.dumps({"victim": victim, "run": runs.launch.name, "kill": kills, "killed": killed}) + "\n")
+        if process.poll() is not None:
+            assert hit, (runs.launch / "printed").read_text()  # it failed, and nobody had killed anything
+            process, hit = runs.start("-resume"), False
+
+
 class TestKills:
     pytestmark = workflow
 
     @pytest.mark.parametrize("victim", ["task", "wrapper", "head"])
     def test_results_after_kills(self, tmp_path, undisturbed, victim):
-        """Two kills at random points, each followed by -resume; then the run ends right with the same bytes."""
-        runs, chance = Runs(tmp_path / "launch"), random.Random(victim)
-        process = runs.start()
-        for _ in range(2):
-            time.sleep(chance.uniform(6, 25))
-            if victim == "head":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                words = ".py" if victim == "task" else ".command.run"
-                for pid, command in list(processes_of(runs.launch)):
-                    if words in command:
-                        os.kill(pid, signal.SIGKILL)
-                        break
-            if victim == "head" or process.poll() is not None:
-                process.wait(60)
-                process = runs.start("-resume")
-        if process.wait(1200) != 0:
-            runs.finish("-resume")
-        assert runs.results() == undisturbed
+        """Kills at random points of as many runs as they take, each run resumed until it ends: the results have the same bytes."""
+        chance, turn, left = random.Random(f"{victim} {SEED}"), 0, KILLS
+        while left:
+            runs, turn = Runs(tmp_path / f"launch{turn}"), turn + 1
+            left -= end_in_spite_of_kills(runs, victim, chance, left)
+            assert runs.results() == undisturbed
 
     def test_an_output_folder_that_vanishes(self, tmp_path, undisturbed):
         runs = Runs(tmp_path / "launch")

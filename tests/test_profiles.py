@@ -136,3 +136,12 @@ def test_cost_of_a_run(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "CPU tasks 14 s, GPU tasks 72 s, cost 157.5000" in done.stdout
     assert "100,000 cells: 315.0000" in done.stdout
+
+
+def test_the_worked_cost_of_the_documentation():
+    """Commands and answers of docs/cloud.md: a new measurement has to change the page."""
+    text = (ROOT / "docs" / "cloud.md").read_text()
+    told = re.findall(r"^\$ (tools/cost .*)\n((?:[^$`].*\n)+)", text, re.MULTILINE)
+    assert len(told) == 2
+    for command, answer in told:
+        assert subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=True).stdout == answer

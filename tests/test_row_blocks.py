@@ -162,7 +162,13 @@ def test_wrong_amounts_of_memory(text):
 
 @pytest.mark.parametrize(
     ("limit", "first", "rung", "block_nnz"),
-    [("1GB", "", "whole", None), ("1MB", "", "blocks", 60_000), ("1KB", "", "blocks", 500), ("1GB", "blocks", "blocks", None)],
+    [
+        ("1GB", "", "whole", None),
+        ("1MB", "", "blocks", 45_000),  # 85 % of a MB, less the 400,000 bytes of all, in values of 10 bytes
+        ("1KB", "", "blocks", 500),
+        ("8MB", "blocks", "blocks", 45_000),  # after exit code 42 an eighth of it
+        ("8MB", "managed", "blocks", 45_000),  # the CPU has no lower rung
+    ],
 )
 def test_the_rung_is_chosen_from_the_estimate(monkeypatch, limit, first, rung, block_nnz):
     monkeypatch.setenv("RSC_CORE_HOST_MEMORY", limit)
@@ -182,6 +188,38 @@ def test_the_last_rung_of_the_device(monkeypatch):
     assert backend.plan("gpu", whole=5000, fixed=10, per_nnz=10, least_nnz=1000).rung == "managed"
     monkeypatch.setenv("RSC_CORE_FIRST_RUNG", "managed")
     assert backend.plan("gpu", whole=50, fixed=10, per_nnz=10, least_nnz=10).rung == "managed"
+
+
+MEMINFO = "MemTotal: 64000000 kB\nMemAvailable: 32000000 kB\n"
+JOB = "slurm/uid_0/job_7"
+V1, V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"), ("memory.max", "memory.current", "inactive_file")
+
+
+@pytest.mark.parametrize(
+    ("listed", "groups", "free"),
+    [
+        (None, {}, 32_768_000_000),
+        ("0::/", {".": (V2, "max", 5)}, 32_768_000_000),
+        ("0::/", {".": (V2, 9_000_000, 5_000_000)}, 4_000_100),
+        (f"0::/{JOB}/step_0", {f"{JOB}/step_0": (V2, "max", 5), JOB: (V2, 9_000_000, 1)}, 9_000_099),
+        ("0::/docker/5e1f", {".": (V2, 9_000_000, 1)}, 9_000_099),  # named as outside of the container
+        (f"5:cpu:/\n4:memory:/{JOB}\n0::/", {f"memory/{JOB}": (V1, 9_000_000, 1), "memory": (V1, 2**63 - 4096, 5)}, 9_000_099),
+        ("4:memory:/docker/5e1f", {"memory": (V1, 9_000_000, 9_000_000)}, 100),
+        ("0::/", {".": (V2, 9_000_000, 9_100_000)}, 0),
+    ],
+)
+def test_free_memory_is_that_of_the_container_or_job(tmp_path, listed, groups, free):
+    """By hand: the limit less what is used, and 100 bytes of files that the kernel lets go."""
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text(MEMINFO)
+    if listed:
+        (tmp_path / "proc" / "self" / "cgroup").write_text(listed + "\n")
+    for name, ((limit, used, reclaimable), most, now) in groups.items():
+        group = tmp_path / "sys" / "fs" / "cgroup" / name
+        group.mkdir(parents=True, exist_ok=True)
+        for file, content in ((limit, most), (used, now), ("memory.stat", f"anon 5\n{reclaimable} 100")):
+            (group / file).write_text(f"{content}\n")
+    assert backend.free_host_bytes(tmp_path) == free
 
 
 def test_dense_blocks_of_a_sparse_matrix(to_xp):

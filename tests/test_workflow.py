@@ -287,6 +287,23 @@ def test_a_changed_file_of_a_folder_runs_its_sample_again(stub):
     assert "INGEST (folder)" in again and "INGEST (other)" not in again
 
 
+def test_a_task_without_memory_is_retried_a_rung_lower(tmp_path):
+    """Exit code 42 twice: the third attempt is on the last rung, which on a CPU is blocks. A task that was killed stays on its rung."""
+    checkout = Checkout(tmp_path)
+    plan = "import os; from rsc_core import backend as b; p = b.plan('cpu', whole=1, fixed=0, per_nnz=1, least_nnz=1)"
+    tell = f"""python3 -c "{plan}; print(os.environ.get('RSC_CORE_FIRST_RUNG', ''), p.rung)" >> '{tmp_path}/PROCESS'
+    """
+    for name, code in (("qc", 42), ("preprocess", 137)):
+        ends = f"{tell.replace('PROCESS', name)}[ ${{task.attempt}} = 3 ] || exit {code}\n    touch"
+        checkout.edit(f"modules/{name}.nf", 'stub:\n    """\n    touch', f'stub:\n    """\n    {ends}')
+    sheet = checkout.launch / "sheet.csv"
+    sheet.write_text(f"sample,path\none,{checkout.project}/tests/data/pancreas_lib1.h5ad\n")
+    trace = checkout.ran("-profile", "test", "-stub", "--input", sheet)
+    assert trace["QC (one)"]["attempt"] == trace["PREPROCESS (all samples)"]["attempt"] == "3"
+    assert (tmp_path / "qc").read_text().splitlines() == [" whole", "blocks blocks", "managed blocks"]
+    assert (tmp_path / "preprocess").read_text().splitlines() == [" whole"] * 3
+
+
 def test_one_batch_is_not_integrated(stub):
     again = stub.ran("-profile", "test_spatial", "-stub", "--batch_key", "condition", "--input", one_batch(stub), outdir="one_batch")
     assert executed(again) == sorted(set(EVERYTHING) - set(of_all("INTEGRATE")))

@@ -24,7 +24,13 @@ from rsc_core.errors import BackendUnavailable
 BACKENDS = ("cpu", "gpu")
 RUNGS = ("whole", "blocks", "managed")
 FREE_SHARE = 0.85  # of the free memory that a plan may use
+RETRY_SHARE = 8  # parts of that, one of which a plan may use where what it reckoned with was not enough before
 LIMITS = {"cpu": "RSC_CORE_HOST_MEMORY", "gpu": "RSC_CORE_DEVICE_MEMORY"}
+# Files of a control group: limit, use, and in memory.stat the name of what the kernel gives back when it is asked to.
+CGROUPS = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 PINNED = 1 << 25  # bytes of each of two buffers that copies to the device go through
 COPIERS = 4  # threads that fill or empty such a buffer: one alone does not reach the speed of the memory
@@ -107,6 +113,22 @@ def require(name: str) -> None:
             f"backend gpu: no usable NVIDIA device ({error}).",
             "Check nvidia-smi on this node and the executor's GPU request, or run with --backend cpu.",
         ) from error
+
+
+def prepare(name: str) -> None:
+    """:func:`require`, and hold CuPy's pool to ``RSC_CORE_DEVICE_MEMORY``, or let CUDA move memory where a retry begins with that.
+
+    The pools of other libraries (RMM of cuML and cuGraph) know nothing of the limit.
+    """
+    require(name)
+    if name == "cpu":
+        return
+    if first_rung() == "managed":
+        use_managed_memory()
+    else:
+        import cupy
+
+        cupy.get_default_memory_pool().set_limit(size=_limit(name) or 0)  # 0: none
 
 
 def is_available(name: str) -> bool:
@@ -343,12 +365,13 @@ def synchronize() -> None:
 
 
 def peak_device_bytes() -> int:
-    """Bytes that this process holds of the device's memory in its pool: 0 where CuPy was never imported."""
+    """Bytes that this process holds of the device's memory in its pools: 0 where CuPy was never imported."""
     if "cupy" not in sys.modules:
         return 0
     import cupy
 
-    return cupy.get_default_memory_pool().total_bytes()
+    pools = [cupy.get_default_memory_pool(), *([_managed_pool()] if _managed_pool.cache_info().currsize else [])]
+    return sum(pool.total_bytes() for pool in pools)
 
 
 def device_name(backend: str) -> str:
@@ -398,26 +421,63 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
+def first_rung() -> str:
+    """The rung to begin with: ``RSC_CORE_FIRST_RUNG`` of a retry, else ``whole``."""
+    first = os.environ.get("RSC_CORE_FIRST_RUNG") or RUNGS[0]
+    if first not in RUNGS:
+        raise ValueError(f"RSC_CORE_FIRST_RUNG is {first!r}; it must be one of {RUNGS}")
+    return first
+
+
+def _limit(backend: str) -> int | None:
+    text = os.environ.get(LIMITS[backend])
+    return parse_bytes(text) if text else None
+
+
 def available_bytes(backend: str) -> int:
-    """Bytes that a plan may use: a share of what is free, at most ``RSC_CORE_DEVICE_MEMORY`` or ``RSC_CORE_HOST_MEMORY``."""
+    """Bytes that a plan may use: a share of what is free and within ``RSC_CORE_DEVICE_MEMORY`` or ``RSC_CORE_HOST_MEMORY``.
+
+    Of a retry after exhausted memory an eighth of it.
+    """
+    limit = _limit(backend)
     if backend == "gpu":
         import cupy
 
-        free = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+        pool = cupy.get_default_memory_pool()
+        free = cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+        free = free if limit is None else min(free, limit - pool.used_bytes())
     else:
-        free = _free_host_bytes()
-    limit = os.environ.get(LIMITS[backend], "")
-    return int(min(free * FREE_SHARE, parse_bytes(limit) if limit else free))
+        free = free_host_bytes() if limit is None else min(free_host_bytes(), limit)
+    return int(max(free, 0) * FREE_SHARE) // (1 if first_rung() == RUNGS[0] else RETRY_SHARE)
 
 
-def _free_host_bytes() -> int:
-    """What the machine has, and what is left of the limit of a container (cgroup 2)."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return max(free, 0)
+def free_host_bytes(root: Path = Path("/")) -> int:
+    """What the machine has free, and at most what is left of the limits of the container or job that this process is in.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    lines = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
+    return max(0, min([int(lines["MemAvailable"].split()[0]) * 1024, *_left_of_cgroups(root)]))
+
+
+def _left_of_cgroups(root: Path):
+    """Bytes left of each limit of the process's control groups (of version 2, or 1), its own and those that hold it."""
+    listed = root / "proc/self/cgroup"
+    for line in listed.read_text().splitlines() if listed.exists() else ():
+        _, controllers, place = line.split(":", 2)
+        kind = "memory" if "memory" in controllers.split(",") else controllers
+        if kind not in CGROUPS:
+            continue
+        top = root / "sys/fs/cgroup" / kind
+        limit, used, reclaimable = CGROUPS[kind]
+        here = top / place.lstrip("/")  # in a container often the group's name outside of it, where here is nothing
+        for group in (here, *here.parents):
+            if group.is_relative_to(top) and (group / limit).exists() and (most := (group / limit).read_text().strip()) != "max":
+                stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                yield int(most) - int((group / used).read_text()) + int(stat.get(reclaimable, 0))
 
 
 def plan(backend: str, *, whole: int, fixed: int, per_nnz: int, least_nnz: int) -> Plan:
@@ -444,10 +504,7 @@ def plan(backend: str, *, whole: int, fixed: int, per_nnz: int, least_nnz: int) 
     ValueError
         When an environment variable cannot be read.
     """
-    first = os.environ.get("RSC_CORE_FIRST_RUNG") or "whole"
-    if first not in RUNGS:
-        raise ValueError(f"RSC_CORE_FIRST_RUNG is {first!r}; it must be one of {RUNGS}")
-    available = available_bytes(backend)
+    first, available = first_rung(), available_bytes(backend)
     block_nnz = max(least_nnz, int((available - fixed) / per_nnz))
     if first == "whole" and whole <= available:
         return Plan("whole", whole, available, block_nnz)
@@ -460,4 +517,11 @@ def use_managed_memory() -> None:
     """From now on CuPy allocates memory that CUDA moves between device and host."""
     import cupy
 
-    cupy.cuda.set_allocator(cupy.cuda.MemoryPool(cupy.cuda.malloc_managed).malloc)
+    cupy.cuda.set_allocator(_managed_pool().malloc)
+
+
+@functools.cache
+def _managed_pool():
+    import cupy
+
+    return cupy.cuda.MemoryPool(cupy.cuda.malloc_managed)

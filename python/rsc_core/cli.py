@@ -8,7 +8,10 @@ import sys
 import click
 
 from rsc_core import __version__, prebuilt
-from rsc_core.errors import DeviceMemoryExhausted, RscError
+from rsc_core.errors import MemoryExhausted, RscError
+
+# What runtime, driver and libraries of CUDA call it, where CuPy makes no MemoryError of it.
+OUT_OF_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
 
 existing_file = click.Path(exists=True, dir_okay=False)
 
@@ -85,7 +88,7 @@ def leave_out() -> None:
 def run(command) -> None:
     """Run a script; errors that a user can act on become one line of cause, one of remedy, and the exit code.
 
-    Exit codes: 0 done; 2 usage; 42 device memory exhausted; 65 invalid input; 69 backend not available. Anything else
+    Exit codes: 0 done; 2 usage; 42 memory exhausted; 65 invalid input; 69 backend not available. Anything else
     is a bug and prints its traceback.
     """
     leave_out()
@@ -95,19 +98,24 @@ def run(command) -> None:
         command()
     except RscError as error:
         end(error)
-    except MemoryError as error:
-        if not _of_device(error):
+    except (MemoryError, RuntimeError) as error:
+        place = _exhausted(error)
+        if place is None:
             raise
         end(
-            DeviceMemoryExhausted(
-                f"The device's memory is exhausted: {str(error).splitlines()[0]}.",
-                "The workflow retries with a smaller demand; else choose a GPU with more memory.",
+            MemoryExhausted(
+                f"The {place}'s memory is exhausted: {(str(error).splitlines() or [type(error).__name__])[0]}.",
+                f"The workflow retries in smaller parts; else give the task more memory of the {place}.",
             )
         )
 
 
-def _of_device(error: MemoryError) -> bool:
-    return type(error).__module__.startswith("cupy") or "CUDA" in str(error) or "out_of_memory" in str(error)
+def _exhausted(error: MemoryError | RuntimeError) -> str | None:
+    """Whose memory an error says to be exhausted: the device's, the host's or nobody's."""
+    of_device = type(error).__module__.startswith("cupy") or "CUDA" in str(error) or "out_of_memory" in str(error)
+    if isinstance(error, MemoryError):
+        return "device" if of_device else "host"
+    return "device" if any(name in str(error) for name in OUT_OF_MEMORY) else None
 
 
 def end(error: RscError) -> None:

@@ -34,7 +34,7 @@ class BackendUnavailable(RscError):
     exit_code = 69
 
 
-class DeviceMemoryExhausted(RscError, MemoryError):
-    """The device's memory did not suffice; the workflow retries the task with a smaller memory demand."""
+class MemoryExhausted(RscError, MemoryError):
+    """The memory of the device or of the host did not suffice; the workflow retries a rung lower (:func:`rsc_core.backend.plan`)."""
 
     exit_code = 42

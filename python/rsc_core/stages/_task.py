@@ -43,7 +43,7 @@ class Task:
     """
 
     def __init__(self, stage, output, *, parameters=None, parents=(), backend_name="cpu", seed=None, packages=()):
-        backend.require(backend_name)
+        backend.prepare(backend_name)
         self.stage, self.output, self.backend = stage, Path(output), backend_name
         self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
             name: importlib.metadata.version(name)

@@ -44,7 +44,7 @@ def reading(name: str, what: str, check: str = ""):
     """Turn what a reader raises for a damaged file into InvalidInput: ``name`` cannot be read as ``what``."""
     try:
         yield
-    except InvalidInput:
+    except (InvalidInput, MemoryError):  # a file may be whole, and too large for this task
         raise
     except Exception as error:  # h5py, zarr, gzip, pandas and scipy raise many kinds for a damaged file
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -5,9 +5,13 @@ Checked before a reader sees the input; costs a look at the names of HDF5's obje
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import h5py
@@ -17,6 +21,8 @@ from rsc_core.errors import InvalidInput
 
 EXPANSION = 600  # bytes from one of gzip's or HDF5's: counts have 3 to 100, a bomb 1000
 HARMLESS = 1 << 28  # bytes below which nothing is a bomb
+HDF5_SECONDS = 60  # of CPU for what HDF5 tells of a file; the names of five million cells take two
+FAULTS = {signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 # Compressors and filters of zarr that only move bytes. "pickle" runs code of the file.
 CODECS = {
     "zlib",
@@ -85,13 +91,59 @@ def _codecs(value):
 
 def _check_hdf5(path: Path) -> None:
     size = path.stat().st_size
+    fault = _fault_of(functools.partial(_touch_all, path, size))
+    if fault is not None:
+        how = f"does not come to an end in {HDF5_SECONDS} s" if fault == signal.SIGXCPU else f"ends with {fault.name}"
+        raise InvalidInput(f"{path.name}: HDF5's library {how} at this file: it is damaged.", "Copy or download it again, or make it anew.")
     try:
         with h5py.File(path) as file:
             _check_group(file, path.name, size, set())
     except InvalidInput:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError):
-        return  # damaged: the reader says so
+    except Exception:  # damaged, in one of many ways: the reader says so
+        return
+
+
+def _fault_of(function) -> signal.Signals | None:
+    """The signal that ends a function of HDF5 in a process of its own, one for too long a run; None where it returns or raises.
+
+    HDF5 goes through some damaged files for ever, or through memory that is not its own, where nothing in the same process can stop it.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (HDF5_SECONDS, HDF5_SECONDS + 1))
+            function()
+        finally:
+            os._exit(0)  # what it raises is raised again by the reader, which says so
+    status = os.waitpid(child, 0)[1]
+    ended_by = signal.Signals(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None
+    return ended_by if ended_by in FAULTS else None
+
+
+def _touch_all(path: Path, size: int) -> None:
+    with h5py.File(path) as file:
+        _touch(file, size, set())
+
+
+def _touch(item, size: int, seen: set) -> None:
+    """Read what HDF5 finds by following addresses in the file: attributes, texts of any length, where the chunks lie, groups."""
+    with contextlib.suppress(Exception):
+        dict(item.attrs)
+    with contextlib.suppress(Exception):
+        if isinstance(item, h5py.Dataset) and not (item.external or item.is_virtual):
+            if item.chunks is not None:
+                item.id.get_num_chunks()
+            if item.dtype.hasobject and item.nbytes <= max(HARMLESS, EXPANSION * size):
+                item[()]
+    address = h5py.h5o.get_info(item.id).addr
+    if isinstance(item, h5py.Group) and address not in seen:
+        seen.add(address)
+        for key in item:
+            with contextlib.suppress(Exception):
+                if isinstance(item.get(key, getlink=True), h5py.HardLink):
+                    _touch(item[key], size, seen)
 
 
 def _check_group(group, name: str, size: int, seen: set) -> None:
