@@ -91,7 +91,8 @@ def read_annotation(path) -> tuple[ad.AnnData, dict[str, pd.DataFrame]]:
             components = [key for key in file["obsm"] if key.startswith("X_pca") and file["obsm"][key].shape[1] > 1]
             arrays |= {key: file["obsm"][key][:, :2] for key in components}
         scores = {key.removeprefix("score_"): read_elem(file["obsm"][key]) for key in file["obsm"] if key.startswith("score_")}
-        data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=read_elem(file["uns"]))
+        uns = {key: read_elem(file["uns"][key]) for key in file["uns"] if not key.startswith("rank_genes_groups")}  # markers come as tables
+        data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=uns)
     return data, {name: table for name, table in scores.items() if isinstance(table, pd.DataFrame)}
 
 
