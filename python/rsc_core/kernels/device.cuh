@@ -75,3 +75,21 @@ __device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64
     nearest_distance[place] = d;
     return filled;
 }
+
+template <class T>
+__device__ __forceinline__ void sort_row(i64 start, i64 stop, int* indices, T* values) {
+    i64 gap = 1;
+    while (gap < (stop - start) / 3) gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (i64 i = start + gap; i < stop; ++i) {
+            const int index = indices[i];
+            const T value = values[i];
+            i64 place = i;
+            for (; place - gap >= start && indices[place - gap] > index; place -= gap) {
+                indices[place] = indices[place - gap];
+                values[place] = values[place - gap];
+            }
+            indices[place] = index;
+            values[place] = value;
+        }
+}

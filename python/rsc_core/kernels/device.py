@@ -100,3 +100,19 @@ def keep_nearest(other, d, filled, nearest, nearest_distance):
         nearest[k], nearest_distance[k] = nearest[k - 1], nearest_distance[k - 1]
     nearest[place], nearest_distance[place] = other, d
     return filled
+
+
+@numba.njit
+def sort_row(start, stop, indices, values):
+    """Entries ``start`` to ``stop`` by index, in place (Shell 1959); the indices differ, so that there is one order."""
+    gap = 1
+    while gap < (stop - start) // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(start + gap, stop):
+            index, value, place = indices[i], values[i], i
+            while place - gap >= start and indices[place - gap] > index:
+                indices[place], values[place] = indices[place - gap], values[place - gap]
+                place -= gap
+            indices[place], values[place] = index, value
+        gap //= 3

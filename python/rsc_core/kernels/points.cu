@@ -1,9 +1,11 @@
 // pair_bins: a block takes a tile of points of one group, a thread each, and every thread counts in its own column of
-// shared memory, so that no two threads write to one place. nearest_in_fields: a thread a query.
+// shared memory, so that no two threads write to one place. The others: a thread a point.
 #include "device.cuh"
 #define TILE 128
 #define BINS 64
 #define SLACK 1e-6
+
+__device__ __forceinline__ i64 one_more(i64* count) { return (i64)atomicAdd((u64*)count, 1ULL); }
 
 extern "C" __global__ void pair_bins(i64 n_items, const double* x, i64 n_dims, const i64* start, const i64* stop, const i64* first,
                                      const i64* last, const double* limit, i64 n_limits, const int* lowest, i64 n_table, double scale,
@@ -34,34 +36,62 @@ extern "C" __global__ void pair_bins(i64 n_items, const double* x, i64 n_dims, c
     }
 }
 
+// The field of a coordinate along an axis; of one outside the nearest.
+__device__ __forceinline__ i64 field_of(double place, double origin, double width, i64 n_fields) {
+    return (i64)min(max(floor((place - origin) / width), 0.0), n_fields - 1.0);
+}
+
+__device__ __forceinline__ double square_distance(const double* query, const double* x, i64 n_dims) {
+    const double across = query[0] - x[0], along = query[1] - x[1];
+    double d = across * across + along * along;
+    if (n_dims == 3) {
+        const double gap = query[2] - x[2];
+        d += gap * gap;
+    }
+    return d;
+}
+
+extern "C" __global__ void count_fields(i64 n_items, const double* x, i64 n_dims, double left, double low, double width, i64 n_columns,
+                                        i64 n_rows, i64* field, i64* count) {
+    const i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (i >= n_items) return;
+    field[i] = field_of(x[i * n_dims + 1], low, width, n_rows) * n_columns + field_of(x[i * n_dims], left, width, n_columns);
+    one_more(count + field[i]);
+}
+
+extern "C" __global__ void fill_fields(i64 n_items, const double* x, i64 n_dims, const i64* field, i64* next_place, int* member,
+                                       double* sorted_x) {
+    const i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (i >= n_items) return;
+    const i64 place = one_more(next_place + field[i]);
+    member[place] = i;
+    for (i64 k = 0; k < n_dims; ++k) sorted_x[place * n_dims + k] = x[i * n_dims + k];
+}
+
 extern "C" __global__ void nearest_in_fields(i64 n_items, const double* query, const double* x, i64 n_dims, double left, double low,
-                                             double width, i64 n_columns, i64 n_rows, const i64* start, const i64* member,
+                                             double width, i64 n_columns, i64 n_rows, const i64* start, const int* member,
                                              i64 not_itself, i64 n_nearest, i64* nearest, double* distance) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items) return;
-    const double* q = query + item * n_dims;
-    i64* index = nearest + item * n_nearest;
-    double* square = distance + item * n_nearest;
+    const i64 i = not_itself != 0 ? member[item] : item;
+    const double* q = query + i * n_dims;
+    i64* index = nearest + i * n_nearest;
+    double* square = distance + i * n_nearest;
     const double qx = q[0], qy = q[1];
     i64 filled = 0, ring = 0;
     bool farther = true;
-    const i64 column = min(max((i64)floor((qx - left) / width), (i64)0), n_columns - 1);
-    const i64 row = min(max((i64)floor((qy - low) / width), (i64)0), n_rows - 1);
+    const i64 column = field_of(qx, left, width, n_columns), row = field_of(qy, low, width, n_rows);
     while (farther) {
         for (i64 r = max(row - ring, (i64)0); r <= min(row + ring, n_rows - 1); ++r) {
             const bool whole = r == row - ring || r == row + ring;
-            for (i64 c = column - ring; c <= column + ring; c += whole || ring == 0 ? 1 : 2 * ring) {
-                if (c < 0 || c >= n_columns) continue;
-                const i64 field = r * n_columns + c;
-                for (i64 m = start[field]; m < start[field + 1]; ++m) {
-                    const i64 other = member[m];
-                    if (not_itself != 0 && other == item) continue;
-                    double d = 0;
-                    for (i64 k = 0; k < n_dims; ++k) {
-                        const double gap = q[k] - x[other * n_dims + k];
-                        d += gap * gap;
-                    }
-                    filled = keep_nearest(other, d, filled, n_nearest, index, square);
+            for (i64 c = column - ring, end; c <= column + ring; c = end + (whole ? 1 : 2 * ring)) {
+                end = whole ? column + ring : c;
+                const i64 first = max(c, (i64)0), last = min(end, n_columns - 1);
+                if (first > last) continue;
+                for (i64 m = start[r * n_columns + first]; m < start[r * n_columns + last + 1]; ++m) {
+                    const double d = square_distance(q, x + m * n_dims, n_dims);
+                    if ((filled < n_nearest || d <= square[n_nearest - 1]) && (not_itself == 0 || member[m] != i))
+                        filled = keep_nearest(member[m], d, filled, n_nearest, index, square);
                 }
             }
         }
@@ -87,4 +117,45 @@ extern "C" __global__ void nearest_in_fields(i64 n_items, const double* query, c
         if (filled == n_nearest && reach > 0.0 && square[n_nearest - 1] < reach * reach) farther = false;
         ++ring;
     }
+}
+
+extern "C" __global__ void count_within(i64 n_items, const double* x, i64 n_dims, double left, double low, double width, i64 n_columns,
+                                        i64 n_rows, const i64* start, const int* member, double radius, i64* count) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const double *q = x + item * n_dims, reach = radius + SLACK * width, most = radius * radius;
+    const i64 first = field_of(q[0] - reach, left, width, n_columns), last = field_of(q[0] + reach, left, width, n_columns);
+    const i64 bottom = field_of(q[1] - reach, low, width, n_rows), top = field_of(q[1] + reach, low, width, n_rows);
+    i64 found = -1;  // itself
+    for (i64 r = bottom; r <= top; ++r)
+        for (i64 m = start[r * n_columns + first]; m < start[r * n_columns + last + 1]; ++m)
+            if (square_distance(q, x + m * n_dims, n_dims) <= most) ++found;
+    count[member[item]] = found;
+}
+
+extern "C" __global__ void fill_within(i64 n_items, const double* x, i64 n_dims, double left, double low, double width, i64 n_columns,
+                                       i64 n_rows, const i64* start, const int* member, double radius, const i64* indptr, int* neighbor,
+                                       double* distance) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const double *q = x + item * n_dims, reach = radius + SLACK * width, most = radius * radius;
+    const i64 first = field_of(q[0] - reach, left, width, n_columns), last = field_of(q[0] + reach, left, width, n_columns);
+    const i64 bottom = field_of(q[1] - reach, low, width, n_rows), top = field_of(q[1] + reach, low, width, n_rows);
+    i64 place = indptr[member[item]];
+    for (i64 r = bottom; r <= top; ++r)
+        for (i64 m = start[r * n_columns + first]; m < start[r * n_columns + last + 1]; ++m) {
+            const double d = square_distance(q, x + m * n_dims, n_dims);
+            if (d <= most && m != item) {
+                neighbor[place] = member[m];
+                distance[place] = d;
+                ++place;
+            }
+        }
+}
+
+extern "C" __global__ void rows_by_index(i64 n_items, const i64* indptr, int* neighbor, double* distance) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    sort_row(indptr[item], indptr[item + 1], neighbor, distance);
+    for (i64 k = indptr[item]; k < indptr[item + 1]; ++k) distance[k] = sqrt(distance[k]);
 }
