@@ -11,7 +11,6 @@ from rsc_core.scan import running_sums
 FIELD_POINTS = 2.0  # in a field of the plane, were the points spread evenly
 CROWDED = 8.0  # points that a point shares its field with on average: the fields are made smaller
 MOST_FIELDS = 16  # for each point
-TABLE = 1 << 12  # entries of the table that finds a distance's bin
 
 
 class Fields:
@@ -111,26 +110,25 @@ def pairs_within(points, limits, starts, between=True) -> np.ndarray:
     int64 (groups, groups, limits), or (groups, limits), of the host: pairs at most that far apart.
     """
     xp, n_groups, n_limits = backend.xp_of(points), len(starts) - 1, len(limits)
-    tiles = [
-        (a, b, i)
-        for a in range(n_groups)
-        for i in range(starts[a], starts[a + 1], kernels.TILE)
-        for b in range(a, n_groups if between else a + 1)
-    ]
-    a, b, start = (np.array(part, dtype=np.int64) for part in zip(*tiles, strict=True)) if tiles else (np.zeros(0, dtype=np.int64),) * 3
     starts = np.asarray(starts, dtype=np.int64)
-    ends = start, np.minimum(start + kernels.TILE, starts[a + 1]), starts[b], starts[b + 1]
-    scale = (TABLE - 1) / limits[-1] if limits[-1] > 0 else 0.0
+    n_tiles = -(-np.diff(starts) // kernels.TILE)
+    a, b = np.triu_indices(n_groups) if between else np.diag_indices(n_groups)
+    a, b = a[n_tiles[a] > 0], b[n_tiles[a] > 0]
+    first_tile = n_tiles[a].cumsum() - n_tiles[a]
+    of, to = np.repeat(a, n_tiles[a]), np.repeat(b, n_tiles[a])
+    start = starts[of] + kernels.TILE * (np.arange(len(of)) - np.repeat(first_tile, n_tiles[a]))
+    ends = start, np.minimum(start + kernels.TILE, starts[of + 1]), starts[to], starts[to + 1]
+    scale = (kernels.TABLE - 1) / limits[-1] if limits[-1] > 0 else 0.0
     # One entry below the exact one: d * scale is rounded.
-    lowest = np.searchsorted(limits, (np.arange(TABLE) - 1) / scale if scale else np.zeros(TABLE), side="left")
-    table = (xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32), TABLE, scale)
+    lowest = np.searchsorted(limits, (np.arange(kernels.TABLE) - 1) / scale if scale else np.zeros(kernels.TABLE), side="left")
+    lowest = xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32)
     total = np.zeros((n_groups, n_groups, n_limits), dtype=np.int64)
     ends, device_limits = [xp.asarray(end) for end in ends], xp.asarray(np.ascontiguousarray(limits))
-    for first_bin in range(0, n_limits, kernels.BINS):
+    for first_bin in range(0, n_limits if len(of) else 0, kernels.BINS):
         n_bins = min(kernels.BINS, n_limits - first_bin)
-        count = xp.zeros((len(a), n_bins), dtype=np.int64)
-        kernels.pair_bins(len(a), points, points.shape[1], *ends, device_limits, n_limits, *table, first_bin, n_bins, count)
-        np.add.at(total[:, :, first_bin : first_bin + n_bins], (a, b), backend.to_host(count))
+        count = xp.zeros((len(of), n_bins), dtype=np.int64)
+        kernels.pair_bins(len(of), points, points.shape[1], *ends, device_limits, lowest, scale, first_bin, n_bins, count)
+        total[a, b, first_bin : first_bin + n_bins] = np.add.reduceat(backend.to_host(count), first_tile)
     upper = np.triu_indices(n_groups, 1)
     total[upper[::-1]] = total[upper]
     total = total.cumsum(axis=2)

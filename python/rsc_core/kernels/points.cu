@@ -1,38 +1,56 @@
 // pair_bins: a block takes a tile of points of one group, a thread each, and every thread counts in its own column of
-// shared memory, so that no two threads write to one place. The others: a thread a point.
+// shared memory, so that no two threads write to one place; other points come into shared memory a tile at a time. The
+// others: a thread a point.
 #include "device.cuh"
 #define TILE 128
 #define BINS 64
+#define TABLE 4096
+#define FULL (511 * TILE)  // points whose number a counter of 16 bits holds
 #define SLACK 1e-6
 
 __device__ __forceinline__ i64 one_more(i64* count) { return (i64)atomicAdd((u64*)count, 1ULL); }
 
 extern "C" __global__ void pair_bins(i64 n_items, const double* x, i64 n_dims, const i64* start, const i64* stop, const i64* first,
-                                     const i64* last, const double* limit, i64 n_limits, const int* lowest, i64 n_table, double scale,
-                                     i64 first_bin, i64 n_bins, i64* count) {
-    __shared__ unsigned int own[BINS * TILE];
-    const i64 item = blockIdx.x, lane = threadIdx.x;
+                                     const i64* last, const double* limit, const int* lowest, double scale, i64 first_bin, i64 n_bins,
+                                     i64* count) {
+    __shared__ unsigned short own[BINS * TILE];
+    __shared__ unsigned char least[TABLE];
+    __shared__ double most[BINS], there[3 * TILE];
+    const i64 item = blockIdx.x;
+    const int lane = threadIdx.x, bins = n_bins;
     if (item >= n_items) return;
-    for (i64 b = 0; b < n_bins; ++b) own[b * TILE + lane] = 0;
-    const double most = limit[n_limits - 1];
-    for (i64 i = start[item] + lane; i < stop[item]; i += blockDim.x)
-        for (i64 j = first[item]; j < last[item]; ++j) {
-            double d = 0;
-            for (i64 k = 0; k < n_dims; ++k) {
-                const double gap = x[i * n_dims + k] - x[j * n_dims + k];
-                d += gap * gap;
-            }
-            if (d <= most && i != j) {
-                i64 b = lowest[min((i64)(d * scale), n_table - 1)];
-                while (d > limit[b]) ++b;
-                if (b >= first_bin && b - first_bin < n_bins) own[(b - first_bin) * TILE + lane] += 1;
+    for (int e = lane; e < TABLE; e += TILE) least[e] = min(max(lowest[e] - (int)first_bin, 0), bins - 1);
+    if (lane < bins) most[lane] = limit[first_bin + lane];
+    const double above = first_bin > 0 ? limit[first_bin - 1] : -1.0, largest = limit[first_bin + n_bins - 1];
+    const i64 i = start[item] + lane, end = last[item];
+    const bool mine = i < stop[item];
+    double here[3] = {0.0, 0.0, 0.0};
+    for (int k = 0; k < 3 && k < n_dims && mine; ++k) here[k] = x[i * n_dims + k];
+    for (i64 from = first[item]; from < end; from += FULL) {
+        const i64 to = min(from + FULL, end);
+        for (int b = 0; b < bins; ++b) own[b * TILE + lane] = 0;
+        for (i64 tile = from; tile < to; tile += TILE) {
+            const int width = min(to - tile, (i64)TILE), itself = min(max(i - tile, (i64)-1), (i64)TILE);
+            __syncthreads();
+            for (int k = 0; k < 3; ++k) there[k * TILE + lane] = lane < width && k < n_dims ? x[(tile + lane) * n_dims + k] : 0.0;
+            __syncthreads();
+            for (int j = 0; j < width && mine; ++j) {
+                const double across = here[0] - there[j], along = here[1] - there[TILE + j], up = here[2] - there[2 * TILE + j];
+                const double d = across * across + along * along + up * up;
+                if (d > above && d <= largest && j != itself) {
+                    int b = least[min((int)(d * scale), TABLE - 1)];
+                    while (d > most[b]) ++b;
+                    own[b * TILE + lane] += 1;
+                }
             }
         }
-    __syncthreads();
-    for (i64 b = lane; b < n_bins; b += blockDim.x) {
-        i64 total = 0;
-        for (i64 t = 0; t < (i64)blockDim.x; ++t) total += own[b * TILE + t];
-        count[item * n_bins + b] = total;
+        __syncthreads();
+        if (lane < bins) {
+            i64 total = 0;
+            for (int t = 0; t < TILE; ++t) total += own[lane * TILE + t];
+            count[item * n_bins + lane] += total;
+        }
+        __syncthreads();
     }
 }
 

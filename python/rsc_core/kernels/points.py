@@ -8,32 +8,41 @@ from rsc_core.kernels.twin import twin
 
 TILE = 128  # points of one group that a block of CUDA takes, a thread each
 BINS = 64  # distances that are counted in one pass
+TABLE = 1 << 12  # entries of the table that finds a distance's bin
 SLACK = 1e-6  # of a field's width: a point may lie in the next field by rounding
 
 
-@twin("float64 int64 int64 int64 int64 int64 float64 int64 int32 int64 float64 int64 int64 int64", threads=TILE, per_item=TILE)
-def pair_bins(n_items, x, n_dims, start, stop, first, last, limit, n_limits, lowest, n_table, scale, first_bin, n_bins, count):
+@numba.njit(inline="always")
+def square_distance(query, i, x, j, n_dims):
+    across, along = query[i, 0] - x[j, 0], query[i, 1] - x[j, 1]
+    d = across * across + along * along
+    if n_dims == 3:
+        gap = query[i, 2] - x[j, 2]
+        d += gap * gap
+    return d
+
+
+@twin("float64 int64 int64 int64 int64 int64 float64 int32 float64 int64 int64 int64", threads=TILE, per_item=TILE)
+def pair_bins(n_items, x, n_dims, start, stop, first, last, limit, lowest, scale, first_bin, n_bins, count):
     """Pairs of a tile of points, ``start`` to ``stop``, with the points ``first`` to ``last``, by squared distance.
 
-    Bin b takes those above ``limit[b - 1]`` and at most ``limit[b]``; ``lowest[int(d * scale)]`` is a bin not above that of d.
-    A point makes no pair with itself. ``count`` (items, n_bins) takes the bins from ``first_bin`` on.
+    Bin b takes those above ``limit[b - 1]`` and at most ``limit[b]``; ``lowest[int(d * scale)]`` is a bin not above that of d,
+    for TABLE numbers. A point makes no pair with itself. To ``count`` (items, n_bins) the bins from ``first_bin`` on are added.
     """
     for item in numba.prange(n_items):
-        own, most = np.zeros(n_bins, dtype=np.int64), limit[n_limits - 1]
+        own, above, largest = np.zeros(n_bins, dtype=np.int64), -1.0, limit[first_bin + n_bins - 1]
+        if first_bin > 0:
+            above = limit[first_bin - 1]
         for i in range(start[item], stop[item]):
             for j in range(first[item], last[item]):
-                d = 0.0
-                for k in range(n_dims):
-                    gap = x[i, k] - x[j, k]
-                    d += gap * gap
-                if d <= most and i != j:
-                    b = np.int64(lowest[min(np.int64(d * scale), n_table - 1)])
+                d = square_distance(x, i, x, j, n_dims)
+                if d > above and d <= largest and i != j:
+                    b = max(np.int64(lowest[min(np.int64(d * scale), TABLE - 1)]), first_bin)
                     while d > limit[b]:
                         b += 1
-                    if b >= first_bin and b - first_bin < n_bins:
-                        own[b - first_bin] += 1
+                    own[b - first_bin] += 1
         for b in range(n_bins):
-            count[item, b] = own[b]
+            count[item, b] += own[b]
 
 
 @numba.njit(inline="always")
@@ -62,16 +71,6 @@ def fill_fields(n_items, x, n_dims, field, next_place, member, sorted_x):
         member[place] = i
         for k in range(n_dims):
             sorted_x[place, k] = x[i, k]
-
-
-@numba.njit(inline="always")
-def square_distance(query, i, x, j, n_dims):
-    across, along = query[i, 0] - x[j, 0], query[i, 1] - x[j, 1]
-    d = across * across + along * along
-    if n_dims == 3:
-        gap = query[i, 2] - x[j, 2]
-        d += gap * gap
-    return d
 
 
 @twin("float64 float64 int64 float64 float64 float64 int64 int64 int64 int32 int64 int64 int64 float64")
