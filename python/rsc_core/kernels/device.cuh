@@ -42,11 +42,11 @@ __device__ __forceinline__ double exp_double(double x) {
 }
 
 __device__ __forceinline__ double log_double(double x) {
-    int e;
-    double m = frexp(x, &e);
-    if (m <= 0.7071067811865476) {
-        m *= 2.0;
-        e -= 1;
+    const i64 bits = __double_as_longlong(x);
+    double m = __longlong_as_double((bits & 0xFFFFFFFFFFFFFLL) | 0x3FF0000000000000LL), e = (double)((bits >> 52) - 1023);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        e += 1.0;
     }
     const double s = (m - 1.0) / (m + 1.0), z = s * s;
     double p = 1.0 / 21.0;
