@@ -241,8 +241,8 @@ def _sides(coordinates):
             "Leave delaunay out, and connect the nearest points.",
         ) from error
     indptr, indices = indptr.astype(np.int64), indices.astype(np.int32)
-    gap = np.repeat(coordinates, np.diff(indptr), axis=0) - coordinates[indices]
-    rows = indptr, indices, (gap**2).sum(axis=1)
+    square = sum((np.repeat(x, np.diff(indptr)) - x[indices]) ** 2 for x in coordinates.T)
+    rows = indptr, indices, square
     kernels.rows_by_index(len(coordinates), *rows)
     return rows
 
