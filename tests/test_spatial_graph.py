@@ -6,12 +6,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import squidpy as sq
 
 from rsc_core import gr
 from rsc_core.errors import InvalidInput
 from rsc_core.gr import spatial_neighbors
-from rsc_core.gr._build import nearest
+from rsc_core.gr._points import Fields
 
 
 def tissue(coordinates, **uns):
@@ -110,15 +111,15 @@ def test_squares_have_four_neighbours():
 
 def test_of_equally_near_points_the_first_are_taken():
     line = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0, 1]], dtype=float)
-    indices, distances = nearest(line, 3)
-    assert indices[0].tolist() == [1, 2, 3] and distances[0].tolist() == [1, 1, 1]
+    indices, square = Fields(line).nearest(3)
+    assert indices[0].tolist() == [1, 2, 3] and square[0].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("n", [2, 40, 300])
 def test_many_points_in_one_place(n):
-    indices, distances = nearest(np.zeros((n, 2)), 6)
+    indices, square = Fields(np.zeros((n, 2))).nearest(6)
     expected = [[j for j in range(n) if j != i][:6] for i in range(n)]
-    assert indices.tolist() == expected and (distances == 0).all()
+    assert indices.tolist() == expected and (square == 0).all()
     adjacency, distances = spatial_neighbors(tissue(np.zeros((n, 2))), copy=True)
     assert adjacency.nnz == n * min(6, n - 1) and distances.nnz == 0
 
@@ -128,9 +129,36 @@ def test_nearest_equals_all_distances_with_ties():
     square = ((points[:, None] - points[None]) ** 2).sum(axis=2)
     np.fill_diagonal(square, np.inf)
     expected = np.lexsort((np.broadcast_to(np.arange(200), square.shape), square))[:, :7]
-    indices, distances = nearest(points, 7)
+    indices, found = Fields(points).nearest(7)
     np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_array_equal(distances, np.sqrt(np.take_along_axis(square, expected, axis=1)))
+    np.testing.assert_array_equal(found, np.take_along_axis(square, expected, axis=1))
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_rows_are_those_of_all_distances(to_xp, dimensions):
+    """Bit for bit on both backends: strewn points, a lattice with its ties, a dense clump far away, points in one place."""
+    draw = np.random.default_rng(2)
+    parts = draw.uniform(0, 100, (300, 3)), draw.integers(0, 12, (300, 3)), draw.normal(1e4, 0.1, (300, 3)), np.full((40, 3), 50.0)
+    points = draw.permutation(np.concatenate(parts))[:, :dimensions].copy()
+    square = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(square, np.inf)
+    nearest = np.zeros(square.shape, dtype=bool)
+    np.put_along_axis(nearest, np.argsort(square, axis=1, kind="stable")[:, :6], True, axis=1)
+    adata = tissue(points)
+    adata.obsm["spatial"] = to_xp(points)
+    for options, expected in [
+        ({"n_neighs": 6}, nearest),
+        ({"radius": 5.0}, square <= 25.0),
+        ({"radius": (2.0, 5.0)}, (square <= 25.0) & (square >= 4.0)),
+        ({"coord_type": "grid"}, nearest & (np.sqrt(square) < 1.3 * np.median(np.sqrt(square[nearest])))),
+    ]:
+        options = {"coord_type": "generic", **options}
+        found = spatial_neighbors(adata, copy=True, **options)
+        length = expected if options["coord_type"] == "grid" else np.where(expected, np.sqrt(square), 0)
+        np.testing.assert_array_equal(found.connectivities.toarray(), expected)
+        np.testing.assert_array_equal(found.distances.toarray(), length)
+        for graph in found:
+            assert sp.csr_matrix((graph.data, graph.indices, graph.indptr)).has_sorted_indices
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

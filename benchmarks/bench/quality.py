@@ -345,13 +345,35 @@ def co_occurrence(result, adata, inputs):
     }
 
 
+def near(result, adata, inputs):
+    """Edges of a cell; share of a few cells whose nearest other cell is a neighbour: 1, but for cells with none within a radius."""
+    graph, points = sp.csr_matrix(result[0]), dense(adata.obsm["spatial"])
+    rows = _few(len(points), FEW)
+    found = 0
+    for row in rows:
+        square = ((points - points[row]) ** 2).sum(axis=1)
+        square[row] = np.inf
+        neighbors = graph.indices[graph.indptr[row] : graph.indptr[row + 1]]
+        found += square[neighbors].min(initial=np.inf) == square.min()
+    return {"edges_per_cell": graph.nnz / len(points), "nearest_found": found / len(rows)}
+
+
+def _edges_between(inputs):
+    """Edges from each type to each other."""
+    graph, kind = inputs.csr("spatial_connectivities").tocoo(), inputs.obs["cell_type"].cat
+    n, code = len(kind.categories), kind.codes.to_numpy().astype(np.int64)
+    return np.bincount(code[graph.row] * n + code[graph.col], minlength=n * n).reshape(n, n)
+
+
+def interactions(result, adata, inputs):
+    """Counts of edges between types against bincount."""
+    return {"count_max_difference": _difference(dense(result), _edges_between(inputs))}
+
+
 def nhood(result, adata, inputs):
     """Counts of edges between types against bincount; z of a type with itself."""
     score, count = _values(result)[:2]
-    graph, kind = inputs.csr("spatial_connectivities").tocoo(), inputs.obs["cell_type"].cat.codes.to_numpy().astype(np.int64)
-    n = count.shape[0]
-    wanted = np.bincount(kind[graph.row] * n + kind[graph.col], minlength=n * n).reshape(n, n)
-    return {"count_max_difference": _difference(count, wanted), "own_z": float(np.nanmean(np.diag(score)))}
+    return {"count_max_difference": _difference(count, _edges_between(inputs)), "own_z": float(np.nanmean(np.diag(score)))}
 
 
 def ligrec(result, adata, inputs):

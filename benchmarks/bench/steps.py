@@ -17,6 +17,7 @@ NEIGHBORS = {
     "params": {"n_neighbors": N_NEIGHBORS, "method": "umap", "metric": "euclidean", "random_state": 0, "use_rep": "X_pca"},
 }
 PROGENY, REGULATORS = (14, 500), (300, 80)
+MILLION = 1_000_000  # points of one step, whatever the size of the others
 N_PERMS = {"wsum": 1000, "autocorr": 100, "nhood": 1000, "ligrec": 1000}
 
 
@@ -86,6 +87,32 @@ def _tissue(inputs, place, place_graph):
     return adata
 
 
+def _points(coordinates):
+    """Cells without genes; ``coordinates(inputs)``: where they are."""
+
+    def given(inputs, place, place_graph):
+        points = coordinates(inputs)
+        adata = ad.AnnData(X=place(np.zeros((len(points), 1), dtype=np.float32)))
+        adata.obsm["spatial"] = place(points)
+        return adata
+
+    return given
+
+
+def _stored_places(inputs):
+    return inputs.store.obsm["spatial"]
+
+
+def _hexagons(inputs):
+    """Spots of a lattice as Visium's."""
+    row, column = np.divmod(np.arange(inputs.n_cells), int(np.sqrt(inputs.n_cells)))
+    return np.stack([column + row % 2 / 2, row * np.sqrt(0.75)], axis=1)
+
+
+def _strewn_million(inputs):
+    return np.random.default_rng(0).uniform(0, 1e6, (MILLION, 2))
+
+
 def _bytes(per_nonzero=0.0, per_hvg_value=0.0, per_cell=0.0):
     """Cost of passes over memory alone."""
     return lambda i: (per_nonzero * i.nnz + per_hvg_value * i.n_cells * 2000 + per_cell * i.n_cells, 0.0)
@@ -121,7 +148,8 @@ def _pairs_cost(flops):
 
 
 COUNTS, LOGNORM, HVG, EMBEDDING, GRAPH = ("counts",), ("lognorm",), ("lognorm_hvg",), ("pca",), ("pca", "connectivities", "distances")
-TISSUE = ("lognorm", "spatial_connectivities")
+TISSUE, PLACES = ("lognorm", "spatial_connectivities"), ()
+EDGE_BYTES = 16 + 6 * 20.0  # coordinates; two matrices with six neighbours
 _LIST = [
     Step("to_device", COUNTS, lambda i, place, graph: None, q.same_counts, _bytes(per_nonzero=12)),
     Step("qc_metrics", COUNTS, _matrix("counts"), q.qc, _bytes(per_nonzero=8)),
@@ -169,6 +197,13 @@ _LIST = [
     Step("wsum_300x80", LOGNORM, _matrix("lognorm"), q.activity("wsum", *REGULATORS), _wsum_cost(*REGULATORS)),
     Step("moran", TISSUE, _tissue, q.autocorr("moran"), _autocorr_cost, spatial=True),
     Step("geary", TISSUE, _tissue, q.autocorr("geary"), _autocorr_cost, spatial=True),
+    Step("moran_analytic", TISSUE, _tissue, q.autocorr("moran"), lambda i: (i.n_cells * 2000 * 4.0, 0.0), spatial=True),
+    Step("spatial_neighbors_knn", PLACES, _points(_stored_places), q.near, _bytes(per_cell=EDGE_BYTES), spatial=True),
+    Step("spatial_neighbors_radius", PLACES, _points(_stored_places), q.near, _bytes(per_cell=EDGE_BYTES), spatial=True),
+    Step("spatial_neighbors_delaunay", PLACES, _points(_stored_places), q.near, _bytes(per_cell=EDGE_BYTES), spatial=True),
+    Step("spatial_neighbors_grid", PLACES, _points(_hexagons), q.near, _bytes(per_cell=EDGE_BYTES), spatial=True),
+    Step("spatial_neighbors_1m", PLACES, _points(_strewn_million), q.near, lambda i: (EDGE_BYTES * MILLION, 0.0), spatial=True),
+    Step("interaction_matrix", TISSUE, _tissue, q.interactions, _bytes(per_cell=6 * 8.0), spatial=True),
     Step("co_occurrence", TISSUE, _tissue, q.co_occurrence, _pairs_cost(6.0), spatial=True),
     Step("nhood_enrichment", TISSUE, _tissue, q.nhood, lambda i: (N_PERMS["nhood"] * i.n_cells * 6 * 8.0, 0.0), spatial=True),
     Step("ligrec", TISSUE, _tissue, q.ligrec, lambda i: (N_PERMS["ligrec"] * i.n_cells * 150 * 8.0, 0.0), spatial=True),

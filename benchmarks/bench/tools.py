@@ -94,9 +94,9 @@ def _activities(module, wsum):
 def _spatial(module, **extra):
     """squidpy's names; ``extra``: options by step."""
 
-    def autocorr(mode):
+    def autocorr(mode, n_perms=N_PERMS["autocorr"]):
         def call(adata, inputs):
-            options = {"genes": list(inputs.hvg_names), "n_perms": N_PERMS["autocorr"], **extra.get("autocorr", {})}
+            options = {"genes": list(inputs.hvg_names), "n_perms": n_perms, **extra.get("autocorr", {})}
             return function(module, "spatial_autocorr")(adata, mode=mode, **options)
 
         return call
@@ -105,9 +105,23 @@ def _spatial(module, **extra):
         options = {"n_perms": N_PERMS["ligrec"], "copy": True, **extra.get("ligrec", {})}
         return function(module, "ligrec")(adata, "cell_type", interactions=inputs.interactions(), **options)
 
+    def within(adata, inputs):
+        radius = 1e6 * np.sqrt(4 / np.pi / adata.n_obs)  # 4 cells in a circle, were they spread evenly over the tissue's square
+        return neighbors(coord_type="generic", radius=radius)(adata, inputs)
+
+    def neighbors(**options):
+        return _call(module, "spatial_neighbors", copy=True, **options)
+
     return {
         "moran": autocorr("moran"),
         "geary": autocorr("geary"),
+        "moran_analytic": autocorr("moran", n_perms=None),
+        "spatial_neighbors_knn": neighbors(coord_type="generic", n_neighs=6),
+        "spatial_neighbors_radius": within,
+        "spatial_neighbors_delaunay": neighbors(coord_type="generic", delaunay=True),
+        "spatial_neighbors_grid": neighbors(coord_type="grid", n_neighs=6),
+        "spatial_neighbors_1m": neighbors(coord_type="generic", n_neighs=6),
+        "interaction_matrix": _call(module, "interaction_matrix", cluster_key="cell_type", copy=True),
         "co_occurrence": _call(module, "co_occurrence", cluster_key="cell_type", interval=50, copy=True, **extra.get("co_occurrence", {})),
         "nhood_enrichment": _call(
             module, "nhood_enrichment", cluster_key="cell_type", n_perms=N_PERMS["nhood"], copy=True, **extra.get("nhood", {})

@@ -8,9 +8,10 @@ import scipy.sparse as sp
 
 from rsc_core import backend, data
 from rsc_core.errors import InvalidInput
-from rsc_core.gr._pair_sums import sums_of
+from rsc_core.gr._pair_sums import degrees, sums_of
 from rsc_core.gr._slots import graph_of, place_of
 from rsc_core.gr._values import SLAB_NNZ
+from rsc_core.kernels.autocorr import mutual_squares
 from rsc_core.stats import benjamini_hochberg
 
 TIE = 1e-10  # statistics that differ by less are the same but for rounding
@@ -131,18 +132,18 @@ def stored_autocorr(values, graph, *, genes=None, mode="moran", n_perms=None, se
 
 def finished(columns, names, mode, two_tailed=False, corr_method="fdr_bh") -> pd.DataFrame:
     """The table of :func:`spatial_autocorr` from the columns of :func:`autocorr`."""
-    table = pd.DataFrame(columns, index=names)
-    wrong = table.index[~np.isfinite(table.pop("mean"))]
+    wrong = names[~np.isfinite(columns["mean"])]
     if len(wrong):
         raise InvalidInput(f"gene {wrong[0]} has NaN or infinite values ({len(wrong)} such genes).", "Take them out, or correct them.")
-    p_values = [column for column in table if column.startswith("pval")]
-    if two_tailed:
-        table[p_values] = np.minimum(2 * table[p_values], 1)
-    if corr_method is not None:
-        for column in p_values:
-            table[f"{column}_{corr_method}"] = benjamini_hochberg(table[column].to_numpy())
+    table = {name: values for name, values in columns.items() if name != "mean"}
+    for name in [name for name in table if name.startswith("pval")]:
+        if two_tailed:
+            table[name] = np.minimum(2 * table[name], 1)
+        if corr_method is not None:
+            table[f"{name}_{corr_method}"] = benjamini_hochberg(table[name])
     column, ascending, *_ = STATISTICS[mode]
-    return table.sort_values(column, ascending=ascending, kind="stable")
+    order = np.argsort(table[column] if ascending else -table[column], kind="stable")  # NaN comes last
+    return pd.DataFrame({name: values[order] for name, values in table.items()}, index=names[order])
 
 
 def _features(adata, attr, genes, layer):
@@ -203,7 +204,7 @@ def autocorr(graph, x, genes, mode, n_perms=0, seed=0) -> dict[str, np.ndarray]:
     mode, n_perms, seed
         As there; 0 permutations: analytic p-values only.
     """
-    n, w = x.shape[0], graph.sum()
+    n, w = x.shape[0], graph.data.sum()
     _, _, expectation, n_sums, formula = STATISTICS[mode]
     mean, sums, permuted = sums_of(graph, x, genes, n_perms, seed, n_sums)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -239,12 +240,10 @@ def _one_sided(z):
 
 def analytic_variance(graph, mode) -> float:
     """Variance of the statistic where values are independent and normal (Cliff & Ord 1981); NaN without edges."""
-    n, s0 = graph.shape[0], graph.sum()
+    n, s0 = graph.shape[0], graph.data.sum()
     if s0 == 0 or n < 2:
         return np.nan
-    both = graph + graph.T
-    s1 = (both.data**2).sum() / 2
-    s2 = (np.asarray(graph.sum(axis=1)).ravel() + np.asarray(graph.sum(axis=0)).ravel()) @ np.asarray(both.sum(axis=1)).ravel()
+    s1, s2 = mutual_squares(*backend.csr_parts(graph)), (degrees(graph) ** 2).sum()
     if mode == "geary":
         return ((2 * s1 + s2) * (n - 1) - 4 * s0**2) / (2 * (n + 1) * s0**2)
     return (n**2 * s1 - n * s2 + 3 * s0**2) / ((n - 1) * (n + 1) * s0**2) - 1 / (n - 1) ** 2

@@ -1,15 +1,18 @@
-"""Graphs of points in space. Coordinates are small: the work is done on the host for both backends."""
+"""Graphs of points in space: neighbours are searched on the backend, matrices made on the host."""
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.gr._points import Fields
-from rsc_core.gr._slots import coordinates_of, libraries_of
+from rsc_core.gr._slots import coordinates_of, libraries_of, place_of
+from rsc_core.kernels import points as kernels
 
 COORD_TYPES = ("grid", "generic")
 TRANSFORMS = ("spectral", "cosine")
@@ -38,7 +41,8 @@ def spatial_neighbors(
     Parameters
     ----------
     adata
-        AnnData; ``obsm[spatial_key]`` holds coordinates, (cells, 2 or 3).
+        AnnData; ``obsm[spatial_key]`` holds coordinates, (cells, 2 or 3). Where X lies (without one the coordinates) decides
+        where neighbours are searched.
     spatial_key
         Where the coordinates are.
     library_key
@@ -79,22 +83,25 @@ def spatial_neighbors(
 
     Notes
     -----
-    Equal to squidpy 1.8 where distances differ; of equally near points those that come first are taken (squidpy's choice
-    is that of its tree). Fewer than ``n_neighs`` other cells: all of them (squidpy raises). Cells in the same place are
-    connected, with no stored distance (0), as squidpy does; in a triangulation all but one of them have no neighbours. A
-    cell without neighbours has an empty row. Spectral transform: 0 where squidpy's is infinite, at cells that are nobody's
-    neighbour. One radius prunes a triangulation as ``squidpy.gr.spatial_neighbors_delaunay`` does.
+    Equal bytes on CPU and GPU; triangles (Qhull) and rings are found on the host. Equal to squidpy 1.8 where distances
+    differ; of equally near points those that come first are taken (squidpy's choice is that of its tree). Fewer than
+    ``n_neighs`` other cells: all of them (squidpy raises). Cells in the same place are connected, with no stored distance
+    (0), as squidpy does; in a triangulation all but one of them have no neighbours. A cell without neighbours has an empty
+    row. Spectral transform: 0 where squidpy's is infinite, at cells that are nobody's neighbour. One radius prunes a
+    triangulation as ``squidpy.gr.spatial_neighbors_delaunay`` does.
     """
     coordinates, libraries = coordinates_of(adata, spatial_key), libraries_of(adata, library_key)
     if coord_type is None:
         coord_type = "grid" if radius is None and spatial_key in adata.uns else "generic"
     _check(coord_type, n_neighs, n_rings, radius, transform, percentile)
     options = {"n_neighs": n_neighs, "n_rings": n_rings, "radius": radius, "delaunay": delaunay, "percentile": percentile}
-    parts = []
-    for members in [np.arange(adata.n_obs)] if libraries is None else [np.flatnonzero(libraries == i) for i in np.unique(libraries)]:
-        adjacency, distances = _graph_of_library(coordinates[members], coord_type, transform, set_diag, **options)
-        parts.append((members, adjacency, distances))
-    adjacency, distances = (_combined([(part[0], part[i]) for part in parts], adata.n_obs) for i in (1, 2))
+    of_library = functools.partial(_graph_of_library, place_of(adata), coord_type, transform, set_diag, **options)
+    if libraries is None:
+        adjacency, distances = of_library(coordinates)
+    else:
+        members = [np.flatnonzero(libraries == i) for i in np.unique(libraries)]
+        graphs = zip(*(of_library(coordinates[some]) for some in members), strict=True)
+        adjacency, distances = (_combined(members, parts, adata.n_obs) for parts in graphs)
     if copy:
         return SpatialNeighborsResult(adjacency, distances)
     shown = {"grid": ("n_neighs", "n_rings")}.get(coord_type, ("n_neighs",) if radius is None and not delaunay else ("radius",))
@@ -109,25 +116,29 @@ def spatial_neighbors(
     return None
 
 
-def _graph_of_library(coordinates, coord_type, transform, set_diag, *, n_neighs, n_rings, radius, delaunay, percentile):
+def _graph_of_library(xp, coord_type, transform, set_diag, coordinates, *, n_neighs, n_rings, radius, delaunay, percentile):
     if coord_type == "grid":
-        adjacency, distances = grid_graph(coordinates, n_neighs, n_rings, set_diag, delaunay)
+        adjacency, distances = grid_graph(coordinates, n_neighs, n_rings, set_diag, delaunay, xp)
     elif delaunay:
         adjacency, distances = delaunay_graph(coordinates, radius, set_diag, percentile)
     elif radius is not None:
-        adjacency, distances = radius_graph(coordinates, radius, set_diag, percentile)
+        adjacency, distances = radius_graph(coordinates, radius, set_diag, percentile, xp)
     else:
-        adjacency, distances = knn_graph(coordinates, n_neighs, set_diag, percentile)
+        adjacency, distances = knn_graph(coordinates, n_neighs, set_diag, percentile, xp)
     return {None: _unchanged, "spectral": _spectral, "cosine": _cosine}[transform](adjacency), distances
 
 
-def _combined(parts, n):
-    """The graphs of libraries, (members, CSR) each, as one."""
-    if len(parts) == 1:
-        return parts[0][1]
-    coos = [(members, graph.tocoo()) for members, graph in parts]
-    rows, columns = (np.concatenate([members[getattr(coo, end)] for members, coo in coos]) for end in ("row", "col"))
-    return _graph(rows, columns, np.concatenate([coo.data for _, coo in coos]), n, coos[0][1].dtype)
+def _combined(members, parts, n):
+    """The graphs of libraries as one; ``members``: which cells each is of, rising."""
+    size = np.zeros(n, dtype=np.int64)
+    for some, part in zip(members, parts, strict=True):
+        size[some] = np.diff(part.indptr)
+    indptr = np.concatenate([[0], size.cumsum()])
+    indices, values = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=parts[0].dtype)
+    for some, part in zip(members, parts, strict=True):
+        place = np.repeat(indptr[some] - part.indptr[:-1], size[some]) + np.arange(part.nnz)
+        indices[place], values[place] = some[part.indices], part.data
+    return _csr(indptr, indices, values)
 
 
 def _check(coord_type, n_neighs, n_rings, radius, transform, percentile) -> None:
@@ -147,45 +158,42 @@ def _check(coord_type, n_neighs, n_rings, radius, transform, percentile) -> None
         raise ValueError(f"percentile is {percentile}; it must lie between 0 and 100")
 
 
-def nearest(coordinates, k):
-    """The k nearest other points, near ones first, of equally near ones those with the lower index.
-
-    Parameters
-    ----------
-    coordinates
-        float64 (points, dimensions).
-    k
-        Number of neighbours; all other points where there are fewer.
-
-    Returns
-    -------
-    indices : int64 (points, k)
-    distances : float64 (points, k)
-    """
+def _rows(find, coordinates, xp):
+    """What a search of :class:`Fields` finds, on the host: (indptr, indices, distances) of sorted rows."""
     if not len(coordinates):
-        return np.empty((0, 0), dtype=np.int64), np.empty((0, 0))
-    indices, square = Fields(np.ascontiguousarray(coordinates, dtype=np.float64)).nearest(k)
-    return indices, np.sqrt(square)
+        return np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0)
+    return [backend.to_host(part) for part in find(Fields(coordinates, xp))]
 
 
-def _graph(rows, columns, values, n, dtype):
-    graph = sp.csr_matrix((np.asarray(values, dtype=dtype), (rows, columns)), shape=(n, n))
-    graph.sort_indices()
+def _csr(indptr, indices, values):
+    """A square matrix of sorted rows."""
+    graph = sp.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1,) * 2)
+    graph.has_sorted_indices = True
     return graph
 
 
-def _finished(rows, columns, distances, n, set_diag: bool, percentile=None):
-    """Both graphs of some edges as squidpy leaves them: the diagonal as asked for, distances of 0 not stored.
+def _only(kept, indptr, *of_edges):
+    """Rows with some of their edges."""
+    return np.concatenate([[0], kept.cumsum()])[indptr], *(part[kept] for part in of_edges)
 
-    An edge with a distance of NaN is left out; it counts to the percentile as 0.
+
+def _finished(rows, set_diag: bool, percentile=None, kept=None):
+    """Both graphs of some rows as squidpy leaves them: the diagonal as asked for, distances of 0 not stored.
+
+    ``kept``: which edges (None: all); the others count to the percentile as 0.
     """
-    kept = ~np.isnan(distances)
+    indptr, indices, distances = rows
     if percentile is not None and distances.size:
-        kept &= ~(distances > np.percentile(np.r_[np.where(kept, distances, 0), np.zeros(n)], percentile))
-    rows, columns, distances = rows[kept], columns[kept], distances[kept]
-    adjacency = _graph(rows, columns, np.ones(rows.size), n, np.float32)
-    length = _graph(rows, columns, distances, n, np.float64)
-    return _with_diagonal(adjacency, length, set_diag)
+        kept = np.ones(distances.size, dtype=bool) if kept is None else kept
+        longest = np.percentile(np.r_[np.where(kept, distances, 0), np.zeros(len(indptr) - 1)], percentile)
+        kept = kept & (distances <= longest)
+    if kept is not None:
+        indptr, indices, distances = _only(kept, indptr, indices, distances)
+    return _with_diagonal(_ones(indptr, indices), _csr(indptr.copy(), indices.copy(), distances), set_diag)
+
+
+def _ones(indptr, indices):
+    return _csr(indptr, indices, np.ones(len(indices), dtype=np.float32))
 
 
 def _with_diagonal(adjacency, distances, set_diag: bool):
@@ -196,41 +204,33 @@ def _with_diagonal(adjacency, distances, set_diag: bool):
     return adjacency, distances
 
 
-def knn_graph(coordinates, n_neighs, set_diag=False, percentile=None):
+def knn_graph(coordinates, n_neighs, set_diag=False, percentile=None, xp=np):
     """Connectivities (1) and distances of each point's nearest neighbours; see :func:`spatial_neighbors`."""
-    indices, distances = nearest(coordinates, n_neighs)
-    n, rows = len(coordinates), np.repeat(np.arange(len(coordinates)), indices.shape[1])
-    return _finished(rows, indices.ravel(), distances.ravel(), n, set_diag, percentile)
+    return _finished(_rows(lambda fields: fields.nearest_rows(n_neighs), coordinates, xp), set_diag, percentile)
 
 
 def _interval(radius) -> tuple[float, float]:
-    return (0.0, float(radius)) if np.ndim(radius) == 0 else (min(radius), max(radius))
+    return (0.0, float(radius)) if np.ndim(radius) == 0 else (float(min(radius)), float(max(radius)))
 
 
-def radius_graph(coordinates, radius, set_diag=False, percentile=None):
+def radius_graph(coordinates, radius, set_diag=False, percentile=None, xp=np):
     """Connectivities (1) and distances of points within a radius or an interval; see :func:`spatial_neighbors`."""
-    from scipy.spatial import cKDTree
-
     smallest, largest = _interval(radius)
-    pairs = cKDTree(coordinates).query_pairs(largest, output_type="ndarray") if len(coordinates) else np.empty((0, 2), dtype=np.int64)
-    distances = np.sqrt(((coordinates[pairs[:, 0]] - coordinates[pairs[:, 1]]) ** 2).sum(axis=1))
-    distances[distances < smallest] = np.nan
-    rows, columns = np.r_[pairs[:, 0], pairs[:, 1]], np.r_[pairs[:, 1], pairs[:, 0]]
-    return _finished(rows, columns, np.r_[distances, distances], len(coordinates), set_diag, percentile)
+    rows = _rows(lambda fields: fields.rows_within(largest), coordinates, xp)
+    return _finished(rows, set_diag, percentile, rows[2] >= smallest if smallest > 0 else None)
 
 
 def delaunay_graph(coordinates, radius=None, set_diag=False, percentile=None):
     """Connectivities (1) and distances of points that share a side of the triangulation; see :func:`spatial_neighbors`."""
-    rows, columns = _sides(coordinates)
-    distances = np.sqrt(((coordinates[rows] - coordinates[columns]) ** 2).sum(axis=1))
+    rows, kept = _sides(coordinates), None
     if radius is not None:
         smallest, largest = _interval(radius)
-        distances[(distances < smallest) | (distances > largest)] = np.nan
-    return _finished(rows, columns, distances, len(coordinates), set_diag, percentile)
+        kept = (rows[2] >= smallest) & (rows[2] <= largest)
+    return _finished(rows, set_diag, percentile, kept)
 
 
-def _sides(coordinates) -> tuple[np.ndarray, np.ndarray]:
-    """Both directions of each side of the Delaunay triangulation."""
+def _sides(coordinates):
+    """Both directions of each side of the Delaunay triangulation, as :func:`_rows`."""
     from scipy.spatial import Delaunay, QhullError
 
     try:
@@ -240,29 +240,41 @@ def _sides(coordinates) -> tuple[np.ndarray, np.ndarray]:
             f"{len(coordinates)} points cannot be triangulated: they are too few, or lie on one line.",
             "Leave delaunay out, and connect the nearest points.",
         ) from error
-    return np.repeat(np.arange(len(coordinates)), np.diff(indptr)), indices.astype(np.int64)
+    indptr, indices = indptr.astype(np.int64), indices.astype(np.int32)
+    square = sum((np.repeat(x, np.diff(indptr)) - x[indices]) ** 2 for x in coordinates.T)
+    rows = indptr, indices, square
+    kernels.rows_by_index(len(coordinates), *rows)
+    return rows
 
 
-def grid_graph(coordinates, n_neighs, n_rings=1, set_diag=False, delaunay=False):
+def grid_graph(coordinates, n_neighs, n_rings=1, set_diag=False, delaunay=False, xp=np):
     """Connectivities (1) and numbers of steps between points of a grid; see :func:`spatial_neighbors`."""
-    n = len(coordinates)
     if delaunay:
-        rows, columns = _sides(coordinates)
+        indptr, indices, _ = _sides(coordinates)
     else:
-        indices, distances = nearest(coordinates, n_neighs)
-        near = distances.ravel() < GRID_CUT * np.median(distances) if distances.size else np.zeros(0, dtype=bool)
-        rows, columns = np.repeat(np.arange(n), indices.shape[1])[near], indices.ravel()[near]
-    step = _graph(rows, columns, np.ones(rows.size), n, np.float32)
-    steps = walk = step
+        indptr, indices, distances = _rows(lambda fields: fields.nearest_rows(n_neighs), coordinates, xp)
+        if distances.size:
+            indptr, indices = _only(distances < GRID_CUT * np.median(distances), indptr, indices)
+    steps = _ones(indptr, indices)
+    if n_rings > 1:
+        steps = _rings(steps, n_rings)
+    return _with_diagonal(_ones(steps.indptr.copy(), steps.indices.copy()), steps, set_diag)
+
+
+def _rings(step, n_rings):
+    """Numbers of steps to the cells that are at most ``n_rings`` steps away."""
+    own = np.float32(n_rings + 1)  # larger than a number of steps; stands for the cell itself
+    steps, walk = step + own * sp.identity(step.shape[0], dtype=np.float32, format="csr"), step
     for ring in range(2, n_rings + 1):
-        walk = ((walk @ step) > 0).astype(np.float32)
-        walk = (walk - walk.multiply(steps > 0) - sp.diags_array(walk.diagonal())).tocsr()
-        walk.eliminate_zeros()
-        steps = (steps + ring * walk).tocsr()
-    steps.sort_indices()
-    adjacency = steps.copy()
-    adjacency.data[:] = 1
-    return _with_diagonal(adjacency, steps.astype(np.float32), set_diag)
+        walk = walk @ step
+        walk.data[:] = 2 * own
+        walk.sort_indices()
+        steps = steps + walk
+        new = steps.data == 2 * own
+        walk = _csr(*_only(new, steps.indptr, steps.indices, new.astype(np.float32)))
+        steps.data[new] = ring
+        steps.data[steps.data > own] -= 2 * own
+    return _csr(*_only(steps.data != own, steps.indptr, steps.indices, steps.data))
 
 
 def _unchanged(adjacency):

@@ -112,7 +112,9 @@ def enrichment(graph, codes, n_groups, n_perms, seed, libraries=None, xp=np) -> 
     permuted, batch = [], max(1, ORDER_SIZE // max(n_cells, 1))
     for first in range(0, n_perms, batch):
         some = orders(seed, "nhood", n_cells, first, min(batch, n_perms - first), xp, libraries)
-        permuted.append(_counts(edges, codes[some], n_groups))
+        labels = xp.empty(some.shape, dtype=np.int16)
+        kernels.labels_in_order(some.size, codes, some, n_cells, labels)
+        permuted.append(_counts(edges, labels, n_groups))
     permuted = np.concatenate(permuted)
     above, below = (permuted >= count).sum(axis=0), (permuted <= count).sum(axis=0)
     spread = permuted.std(axis=0)
@@ -151,11 +153,10 @@ def interaction_matrix(adata, cluster_key, *, connectivity_key="spatial_connecti
     One pass over the edges on the host for both backends, in the order of the cells: equal bytes.
     """
     graph, clusters, _ = _labelled(adata, cluster_key, connectivity_key)
-    n, codes = len(clusters.categories), clusters.codes.astype(np.int64)
-    pair = np.repeat(codes, np.diff(graph.indptr)) * n + codes[graph.indices]
-    whole = graph.dtype.kind in "biu"
-    matrix = np.bincount(pair, graph.data.astype(np.float64) if weights else None, n * n).reshape(n, n)
-    matrix = matrix.astype(np.int64 if whole else np.float64)
+    indptr, indices, weight = backend.csr_parts(graph, np.float64) if weights else (*backend.csr_parts(graph)[:2], np.empty(0))
+    matrix = np.zeros((len(clusters.categories),) * 2)
+    kernels.edges_between(indptr, indices, weight, clusters.codes.astype(np.int64), matrix)
+    matrix = matrix.astype(np.int64 if graph.dtype.kind in "biu" else np.float64)
     if normalized:
         total = matrix.sum(axis=1, keepdims=True)
         matrix = np.divide(matrix, total, out=np.full(matrix.shape, np.nan), where=total != 0)

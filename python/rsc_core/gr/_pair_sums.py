@@ -39,9 +39,13 @@ def tiles_of(graph, xp) -> Tiles:
     row_start, edge_start = np.zeros(n_tiles + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
     rows, local, weight_of = np.empty(n + graph.nnz, dtype=np.int32), np.empty(graph.nnz, dtype=np.int32), np.empty(graph.nnz)
     kernels.rows_of_tiles(indptr, indices, weight, cells, cell_start, row_start, rows, edge_start, local, weight_of)
-    degree = np.asarray(graph.sum(axis=1)).ravel() + np.asarray(graph.sum(axis=0)).ravel()
-    parts = cell_start, row_start, rows[: row_start[-1]], edge_start, local, weight_of, degree[cells]
+    parts = cell_start, row_start, rows[: row_start[-1]], edge_start, local, weight_of, degrees(graph)[cells]
     return Tiles(*(xp.asarray(part) for part in parts))
+
+
+def degrees(graph) -> np.ndarray:
+    """Sum of the row and the column of each cell of a graph (CSR float64 of the host)."""
+    return np.asarray(graph.sum(axis=1)).ravel() + np.bincount(graph.indices, graph.data, graph.shape[0])
 
 
 def sums_of(graph, x, genes, n_perms, seed, n_sums=2):

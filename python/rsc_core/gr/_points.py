@@ -6,11 +6,11 @@ import numpy as np
 
 from rsc_core import backend
 from rsc_core.kernels import points as kernels
+from rsc_core.scan import running_sums
 
 FIELD_POINTS = 2.0  # in a field of the plane, were the points spread evenly
 CROWDED = 8.0  # points that a point shares its field with on average: the fields are made smaller
 MOST_FIELDS = 16  # for each point
-TABLE = 1 << 12  # entries of the table that finds a distance's bin
 
 
 class Fields:
@@ -25,21 +25,25 @@ class Fields:
     """
 
     def __init__(self, points, xp=np):
-        n, plane = len(points), points[:, :2]
-        self.corner, extent = plane.min(axis=0), np.ptp(plane, axis=0)
+        n, n_dims = points.shape
+        low, high = (np.array([end(axis) for axis in points[:, :2].T]) for end in (np.min, np.max))  # axis=0 takes five times as long
+        extent = high - low
         longest = max(float(extent.max()), 1e-300)
-        self.width = max(float(np.sqrt(extent.prod() * FIELD_POINTS / n)), longest / n, longest * 1e-6)
+        width = max(float(np.sqrt(extent.prod() * FIELD_POINTS / n)), longest / n, longest * 1e-6)
+        self.points, self.xp = xp.asarray(points), xp
+        field = xp.empty(n, dtype=np.int64)
         while True:
-            size = (extent // self.width).astype(np.int64) + 1
-            field = np.minimum(((plane - self.corner) / self.width).astype(np.int64), size - 1) @ np.array([1, size[0]])
-            count = np.bincount(field, minlength=size.prod())
-            spread = (count.astype(np.float64) ** 2).sum() <= CROWDED * n
+            size = (extent // width).astype(np.int64) + 1
+            self.plane = *map(float, low), width, *map(int, size)
+            count = xp.zeros(int(size.prod()), dtype=np.int64)
+            kernels.count_fields(n, self.points, n_dims, *self.plane, field, count)
+            spread = int((count * count).sum()) <= CROWDED * n
             if spread or not extent.any() or 4 * size.prod() > max(MOST_FIELDS * n, 64):  # points in one place cannot be spread
                 break
-            self.width /= 2
-        self.size, self.xp, self.n_points = size, xp, n
-        self.points, self.member = xp.asarray(points), xp.asarray(np.argsort(field, kind="stable"))
-        self.start = xp.asarray(np.concatenate([[0], np.cumsum(count)]).astype(np.int64))
+            width /= 2
+        self.start = running_sums(count)
+        self.member, self.sorted_points = xp.empty(n, dtype=np.int32), xp.empty((n, n_dims))
+        kernels.fill_fields(n, self.points, n_dims, field, self.start[:-1].copy(), self.member, self.sorted_points)
 
     def nearest(self, k, query=None):
         """Indices int64 and squared distances float64 (queries, k) of the nearest points; near ones first, ties by index.
@@ -48,14 +52,43 @@ class Fields:
         At most as many as there are points are found.
         """
         itself = query is None
-        query, k = self.points if itself else query, min(k, self.n_points - itself)
+        query, k = self.points if itself else query, min(k, len(self.points) - itself)
         shape = (len(query), k)
         index, square = self.xp.empty(shape, dtype=np.int64), self.xp.empty(shape)
         if k:
-            plane = (*map(float, self.corner), self.width, *map(int, self.size))
-            args = (query, self.points, self.points.shape[1], *plane, self.start, self.member, int(itself), k, index, square)
+            args = (query, *self._sorted(), int(itself), k, index, square)
             kernels.nearest_in_fields(len(query), *args)
         return index, square
+
+    def nearest_rows(self, k):
+        """Rows of the other points nearest to each, of equally near ones those with the lower index; k or all where there are fewer.
+
+        Returns
+        -------
+        (indptr int64, indices int32, distances float64) of a CSR matrix with sorted rows.
+        """
+        index, square = self.nearest(k)
+        indptr = self.xp.arange(len(index) + 1, dtype=np.int64) * index.shape[1]
+        return self._by_index(indptr, index.astype(np.int32).ravel(), square.ravel())
+
+    def rows_within(self, radius):
+        """Rows of the other points at most ``radius`` from each, as :meth:`nearest_rows`."""
+        count = self.xp.empty(len(self.points), dtype=np.int64)
+        kernels.count_within(len(count), *self._sorted(), radius, count)
+        indptr = running_sums(count)
+        n_edges = int(indptr[-1])
+        indices, square = self.xp.empty(n_edges, dtype=np.int32), self.xp.empty(n_edges)
+        kernels.fill_within(len(count), *self._sorted(), radius, indptr, indices, square)
+        return self._by_index(indptr, indices, square)
+
+    def _sorted(self):
+        """The arguments of the kernels that say where the points are."""
+        return self.sorted_points, self.points.shape[1], *self.plane, self.start, self.member
+
+    @staticmethod
+    def _by_index(indptr, indices, square):
+        kernels.rows_by_index(len(indptr) - 1, indptr, indices, square)
+        return indptr, indices, square
 
 
 def pairs_within(points, limits, starts, between=True) -> np.ndarray:
@@ -77,26 +110,25 @@ def pairs_within(points, limits, starts, between=True) -> np.ndarray:
     int64 (groups, groups, limits), or (groups, limits), of the host: pairs at most that far apart.
     """
     xp, n_groups, n_limits = backend.xp_of(points), len(starts) - 1, len(limits)
-    tiles = [
-        (a, b, i)
-        for a in range(n_groups)
-        for i in range(starts[a], starts[a + 1], kernels.TILE)
-        for b in range(a, n_groups if between else a + 1)
-    ]
-    a, b, start = (np.array(part, dtype=np.int64) for part in zip(*tiles, strict=True)) if tiles else (np.zeros(0, dtype=np.int64),) * 3
     starts = np.asarray(starts, dtype=np.int64)
-    ends = start, np.minimum(start + kernels.TILE, starts[a + 1]), starts[b], starts[b + 1]
-    scale = (TABLE - 1) / limits[-1] if limits[-1] > 0 else 0.0
+    n_tiles = -(-np.diff(starts) // kernels.TILE)
+    a, b = np.triu_indices(n_groups) if between else np.diag_indices(n_groups)
+    a, b = a[n_tiles[a] > 0], b[n_tiles[a] > 0]
+    first_tile = n_tiles[a].cumsum() - n_tiles[a]
+    of, to = np.repeat(a, n_tiles[a]), np.repeat(b, n_tiles[a])
+    start = starts[of] + kernels.TILE * (np.arange(len(of)) - np.repeat(first_tile, n_tiles[a]))
+    ends = start, np.minimum(start + kernels.TILE, starts[of + 1]), starts[to], starts[to + 1]
+    scale = (kernels.TABLE - 1) / limits[-1] if limits[-1] > 0 else 0.0
     # One entry below the exact one: d * scale is rounded.
-    lowest = np.searchsorted(limits, (np.arange(TABLE) - 1) / scale if scale else np.zeros(TABLE), side="left")
-    table = (xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32), TABLE, scale)
+    lowest = np.searchsorted(limits, (np.arange(kernels.TABLE) - 1) / scale if scale else np.zeros(kernels.TABLE), side="left")
+    lowest = xp.asarray(np.minimum(lowest, n_limits - 1), dtype=np.int32)
     total = np.zeros((n_groups, n_groups, n_limits), dtype=np.int64)
     ends, device_limits = [xp.asarray(end) for end in ends], xp.asarray(np.ascontiguousarray(limits))
-    for first_bin in range(0, n_limits, kernels.BINS):
+    for first_bin in range(0, n_limits if len(of) else 0, kernels.BINS):
         n_bins = min(kernels.BINS, n_limits - first_bin)
-        count = xp.zeros((len(a), n_bins), dtype=np.int64)
-        kernels.pair_bins(len(a), points, points.shape[1], *ends, device_limits, n_limits, *table, first_bin, n_bins, count)
-        np.add.at(total[:, :, first_bin : first_bin + n_bins], (a, b), backend.to_host(count))
+        count = xp.zeros((len(of), n_bins), dtype=np.int64)
+        kernels.pair_bins(len(of), points, points.shape[1], *ends, device_limits, lowest, scale, first_bin, n_bins, count)
+        total[a, b, first_bin : first_bin + n_bins] = np.add.reduceat(backend.to_host(count), first_tile)
     upper = np.triu_indices(n_groups, 1)
     total[upper[::-1]] = total[upper]
     total = total.cumsum(axis=2)

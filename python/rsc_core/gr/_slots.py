@@ -41,7 +41,12 @@ def groups_of(adata, key, argument="cluster_key") -> pd.Categorical:
     """The column ``obs[key]`` as text categories that cells have; missing values have the code -1."""
     if key not in adata.obs:
         raise InvalidInput(f"{argument} {key!r}: no such column; obs has {', '.join(adata.obs)}.", "Name one of these.")
-    return pd.Categorical(adata.obs[key].astype("category").cat.rename_categories(str)).remove_unused_categories()
+    column = pd.Categorical(adata.obs[key])
+    codes, names = column.codes, np.array([str(name) for name in column.categories], dtype=object)
+    used = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
+    if not used.all():
+        codes = np.where(codes >= 0, used.cumsum()[codes] - 1, -1)
+    return pd.Categorical.from_codes(codes, names[used])
 
 
 def libraries_of(adata, key) -> np.ndarray | None:

@@ -27,11 +27,11 @@ def dense_columns(n_items, indptr, indices, values, column, width, out):
 @twin("float32 int64 int64 int64 float64 int64")
 def gene_sums(n_items, x, n_cells, n_genes, chunk_rows, total, differing):
     for chunk in numba.prange(n_items // n_genes):
-        for cell in range(chunk * chunk_rows, min(n_cells, (chunk + 1) * chunk_rows)):
-            for gene in range(n_genes):
-                group, g = gene // GENES, gene % GENES
-                total[chunk, gene] += x[group, cell, g]
-                differing[chunk, gene] += x[group, cell, g] != x[group, 0, g]
+        for group in range(n_genes // GENES):
+            for cell in range(chunk * chunk_rows, min(n_cells, (chunk + 1) * chunk_rows)):
+                for g in range(GENES):
+                    total[chunk, group * GENES + g] += x[group, cell, g]
+                    differing[chunk, group * GENES + g] += x[group, cell, g] != x[group, 0, g]
 
 
 @numba.njit(cache=True)
@@ -105,65 +105,83 @@ def rows_of_tiles(indptr, indices, weight, cells, cell_start, row_start, rows, e
     row_start[len(cell_start) - 1] = filled
 
 
+@numba.njit(cache=True)
+def mutual_squares(indptr, indices, weight):
+    """Sum of w_ij (w_ij + w_ji) over the edges of a graph."""
+    n = len(indptr) - 1
+    start = np.zeros(n + 2, dtype=np.int64)  # of the edges that lead to a cell, one place too far until they are filled in
+    for k in range(len(indices)):
+        start[indices[k] + 2] += 1
+    for i in range(n):
+        start[i + 2] += start[i + 1]
+    source, from_source = np.empty(len(indices), dtype=np.int32), np.empty(len(indices))
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            place = start[indices[k] + 1]
+            source[place], from_source[place] = i, weight[k]
+            start[indices[k] + 1] += 1
+    row, total = np.zeros(n), 0.0
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            row[indices[k]] += weight[k]
+        for k in range(indptr[i], indptr[i + 1]):
+            total += row[indices[k]] * weight[k]
+        for e in range(start[i], start[i + 1]):
+            total += row[source[e]] * from_source[e]
+        for k in range(indptr[i], indptr[i + 1]):
+            row[indices[k]] = 0.0
+    return total
+
+
+# Rows are named by numbers, not cut out as arrays: counting who holds an array costs as much as adding up a row of it.
 @numba.njit
-def add_three(a, b, c, u, v, w, lag):
+def add_three(z, a, b, c, u, v, w, lag):
     for g in range(GENES):
-        lag[g] = lag[g] + u * a[g] + v * b[g] + w * c[g]
+        lag[g] = lag[g] + u * z[a, g] + v * z[b, g] + w * z[c, g]
 
 
 @numba.njit
-def add_products(a, b, total):
-    for g in range(GENES):
-        total[g] += a[g] * b[g]
-
-
-@numba.njit
-def add_squares(a, w, total):
-    for g in range(GENES):
-        total[g] += w * (a[g] * a[g])
-
-
-@numba.njit
-def fetch(x, order, rows, mean, z):
+def fetch(x, group, order, number, rows, first, last, mean, z):
     """z = x - mean, of the rows."""
-    for row in range(len(rows)):
-        values, there = x[order[rows[row]]], z[row]
+    for row in range(last - first):
+        cell = order[number, rows[first + row]]
         for g in range(GENES):
-            there[g] = values[g] - mean[g]
+            z[row, g] = x[group, cell, g] - mean[group * GENES + g]
 
 
 @numba.njit
-def lags(x, order, local, weight, mean, z, lag):
+def lags(x, group, order, number, start, stop, local, weight, mean, z, lag):
     """Sum of w z over the edges of a cell; three at a time where all lead to rows of the tile."""
-    lag[:] = 0.0
-    k = 0
-    while k < len(local):
-        if k + 2 < len(local) and min(local[k], local[k + 1], local[k + 2]) >= 0:
-            add_three(z[local[k]], z[local[k + 1]], z[local[k + 2]], weight[k], weight[k + 1], weight[k + 2], lag)
+    for g in range(GENES):
+        lag[g] = 0.0
+    k = start
+    while k < stop:
+        if k + 2 < stop and min(local[k], local[k + 1], local[k + 2]) >= 0:
+            add_three(z, local[k], local[k + 1], local[k + 2], weight[k], weight[k + 1], weight[k + 2], lag)
             k += 3
             continue
-        there = z[max(local[k], 0)]
-        if local[k] < 0:
-            there = np.zeros(GENES)
+        w = weight[k]
+        if local[k] >= 0:
             for g in range(GENES):
-                there[g] = x[order[-1 - local[k]], g] - mean[g]
-        for g in range(GENES):
-            lag[g] += weight[k] * there[g]
+                lag[g] += w * z[local[k], g]
+        else:
+            cell = order[number, -1 - local[k]]
+            for g in range(GENES):
+                lag[g] += w * (x[group, cell, g] - mean[group * GENES + g])
         k += 1
 
 
 @numba.njit
-def tile_sums(x, order, rows, start, stop, indptr, local, weight, degree, mean, n_sums, z, lag, sums):
-    """The sums (3, LANES, GENES) of the cells ``start`` to ``stop``, whose values and whose neighbours' the rows are."""
-    fetch(x, order, rows, mean, z)
-    for i in range(stop - start):
-        here, edges = z[i], slice(indptr[start + i], indptr[start + i + 1])
-        lags(x, order, local[edges], weight[edges], mean, z, lag)
-        add_products(here, lag, sums[0, i % LANES])
-        if n_sums > 1:
-            add_squares(here, degree[start + i], sums[1, i % LANES])
-        if n_sums > 2:
-            add_products(here, here, sums[2, i % LANES])
+def add_sums(z, i, lag, degree, n_sums, sums):
+    lane = i % LANES
+    for g in range(GENES):
+        sums[0, lane, g] += z[i, g] * lag[g]
+    if n_sums > 1:
+        for g in range(GENES):
+            sums[1, lane, g] += degree * (z[i, g] * z[i, g])
+    if n_sums > 2:
+        for g in range(GENES):
+            sums[2, lane, g] += z[i, g] * z[i, g]
 
 
 @twin("int64 int64 int32 int64 int32 float64 float64 float32 float64 int32 int64 int64 int64 int64 int64 float64", per_item=256)
@@ -176,10 +194,11 @@ def pair_sums(
     """
     for item in numba.prange(n_items):
         group, number, tile = item // (n_orders * n_tiles), item // n_tiles % n_orders, item % n_tiles
-        z, lag, sums = np.empty((ROWS, GENES)), np.empty(GENES), np.zeros((3, LANES, GENES))
-        here, first = rows[row_start[tile] : row_start[tile + 1]], group * GENES
-        args = (indptr, local, weight, degree, mean[first : first + GENES], n_sums, z, lag, sums)
-        tile_sums(x[group], order[number], here, cell_start[tile], cell_start[tile + 1], *args)
+        z, lag, sums, first = np.empty((ROWS, GENES)), np.empty(GENES), np.zeros((3, LANES, GENES)), group * GENES
+        fetch(x, group, order, number, rows, row_start[tile], row_start[tile + 1], mean, z)
+        for i in range(cell_start[tile], cell_start[tile + 1]):
+            lags(x, group, order, number, indptr[i], indptr[i + 1], local, weight, mean, z, lag)
+            add_sums(z, i - cell_start[tile], lag, degree[i], n_sums, sums)
         for part in range(n_sums):
             for g in range(GENES):
                 total = 0.0

@@ -42,11 +42,11 @@ __device__ __forceinline__ double exp_double(double x) {
 }
 
 __device__ __forceinline__ double log_double(double x) {
-    int e;
-    double m = frexp(x, &e);
-    if (m <= 0.7071067811865476) {
-        m *= 2.0;
-        e -= 1;
+    const i64 bits = __double_as_longlong(x);
+    double m = __longlong_as_double((bits & 0xFFFFFFFFFFFFFLL) | 0x3FF0000000000000LL), e = (double)((bits >> 52) - 1023);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        e += 1.0;
     }
     const double s = (m - 1.0) / (m + 1.0), z = s * s;
     double p = 1.0 / 21.0;
@@ -74,4 +74,22 @@ __device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64
     nearest[place] = other;
     nearest_distance[place] = d;
     return filled;
+}
+
+template <class T>
+__device__ __forceinline__ void sort_row(i64 start, i64 stop, int* indices, T* values) {
+    i64 gap = 1;
+    while (gap < (stop - start) / 3) gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (i64 i = start + gap; i < stop; ++i) {
+            const int index = indices[i];
+            const T value = values[i];
+            i64 place = i;
+            for (; place - gap >= start && indices[place - gap] > index; place -= gap) {
+                indices[place] = indices[place - gap];
+                values[place] = values[place - gap];
+            }
+            indices[place] = index;
+            values[place] = value;
+        }
 }

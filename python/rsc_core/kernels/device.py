@@ -11,6 +11,8 @@ import numba
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+EXPONENT = np.uint64(52)
+MANTISSA, ONE, TWO_TO_52 = np.uint64(0xFFFFFFFFFFFFF), np.uint64(0x3FF0000000000000), np.uint64(0x4330000000000000)
 
 
 @numba.njit(inline="always")
@@ -64,14 +66,19 @@ def exp_double(x):
 
 @numba.njit(inline="always")
 def log_double(x):
-    """log(x) of a positive normal number, with the same bits on both backends.
+    """log(x) of a positive normal number, with the same bits on both backends; x = 0 gives a finite number.
 
     log(x) = e log 2 + log(m), x = 2^e m, sqrt(1/2) < m <= sqrt(2), log(m) = 2 atanh(s), s = (m - 1) / (m + 1): series to
-    s^21. Within 2 ulp.
+    s^21. Within 2 ulp. Without branches and calls, so that loops become loops of vectors where the caller does not ask for
+    a check of divisors (``error_model="numpy"``).
     """
-    m, e = math.frexp(x)
-    if m <= 0.7071067811865476:
-        m, e = m * 2.0, e - 1
+    bits = np.float64(x).view(np.uint64)
+    m = np.uint64((bits & MANTISSA) | ONE).view(np.float64)
+    # The exponent as the last bits of 2^52 + exponent: vectors of the CPU have no conversion of 64-bit integers.
+    e = np.uint64((bits >> EXPONENT) | TWO_TO_52).view(np.float64) - 4503599627371519.0
+    large = m > 1.4142135623730951
+    m = m * 0.5 if large else m
+    e = e + 1.0 if large else e
     s = (m - 1.0) / (m + 1.0)
     z = s * s
     p = 1.0 / 21.0
@@ -100,3 +107,19 @@ def keep_nearest(other, d, filled, nearest, nearest_distance):
         nearest[k], nearest_distance[k] = nearest[k - 1], nearest_distance[k - 1]
     nearest[place], nearest_distance[place] = other, d
     return filled
+
+
+@numba.njit
+def sort_row(start, stop, indices, values):
+    """Entries ``start`` to ``stop`` by index, in place (Shell 1959); the indices differ, so that there is one order."""
+    gap = 1
+    while gap < (stop - start) // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(start + gap, stop):
+            index, value, place = indices[i], values[i], i
+            while place - gap >= start and indices[place - gap] > index:
+                indices[place], values[place] = indices[place - gap], values[place - gap]
+                place -= gap
+            indices[place], values[place] = index, value
+        gap //= 3

@@ -126,22 +126,7 @@ extern "C" __global__ void place_edges(i64 n_items, const i64* nearest, const fl
 
 extern "C" __global__ void sort_rows(i64 n_items, const i64* indptr, int* indices, float* values) {
     const i64 row = thread_item();
-    if (row >= n_items) return;
-    const i64 start = indptr[row], stop = indptr[row + 1];
-    i64 gap = 1;
-    while (gap < (stop - start) / 3) gap = 3 * gap + 1;
-    for (; gap > 0; gap /= 3)
-        for (i64 i = start + gap; i < stop; ++i) {
-            const int index = indices[i];
-            const float value = values[i];
-            i64 place = i;
-            for (; place - gap >= start && indices[place - gap] > index; place -= gap) {
-                indices[place] = indices[place - gap];
-                values[place] = values[place - gap];
-            }
-            indices[place] = index;
-            values[place] = value;
-        }
+    if (row < n_items) sort_row(indptr[row], indptr[row + 1], indices, values);
 }
 
 extern "C" __global__ void row_thresholds(i64 n_items, const i64* indptr, const int* bits, i64 n_kept, int* threshold) {

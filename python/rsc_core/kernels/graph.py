@@ -5,7 +5,7 @@ import math
 import numba
 import numpy as np
 
-from rsc_core.kernels.device import exp_double
+from rsc_core.kernels.device import exp_double, sort_row
 from rsc_core.kernels.twin import twin
 
 # The constants of umap-learn.
@@ -136,20 +136,9 @@ def place_edges(n_items, nearest, value, mutual, n_nearest, indptr, filled, indi
 
 @twin("int64 int32 float32")
 def sort_rows(n_items, indptr, indices, values):
-    """The entries of each row by column, in place (Shell 1959); columns of a row differ, so that there is one order."""
+    """The entries of each row by column, in place."""
     for row in numba.prange(n_items):
-        start, stop = indptr[row], indptr[row + 1]
-        gap = 1
-        while gap < (stop - start) // 3:
-            gap = 3 * gap + 1
-        while gap > 0:
-            for i in range(start + gap, stop):
-                index, value, place = indices[i], values[i], i
-                while place - gap >= start and indices[place - gap] > index:
-                    indices[place], values[place] = indices[place - gap], values[place - gap]
-                    place -= gap
-                indices[place], values[place] = index, value
-            gap //= 3
+        sort_row(indptr[row], indptr[row + 1], indices, values)
 
 
 @twin("int64 int32 int64 int32")

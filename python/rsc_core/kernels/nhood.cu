@@ -3,6 +3,11 @@
 #include "device.cuh"
 #define SHARED 8192
 
+extern "C" __global__ void labels_in_order(i64 n_items, const short* label, const int* order, i64 n_cells, short* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item < n_items) out[item] = label[order[item]];
+}
+
 extern "C" __global__ void pair_counts(i64 n_items, const i64* indptr, const int* indices, const short* label, i64 n_cells, i64 n_groups,
                                        i64* out) {
     __shared__ unsigned int count[SHARED];

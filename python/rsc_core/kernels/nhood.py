@@ -25,6 +25,22 @@ def count_pairs(indptr, indices, label, n_groups, count):
                 count[o, row[o] + there[o]] += 1
 
 
+@numba.njit(cache=True)
+def edges_between(indptr, indices, weight, code, total):
+    """Sum of the weights (where there are none: number) of the edges from each group to each other, in the order of the cells."""
+    for i in range(len(code)):
+        for k in range(indptr[i], indptr[i + 1]):
+            total[code[i], code[indices[k]]] += weight[k] if len(weight) > 0 else 1.0
+
+
+@twin("int16 int32 int64 int16")
+def labels_in_order(n_items, label, order, n_cells, out):
+    """``label[order]``; both (orders, cells)."""
+    for row in numba.prange(n_items // n_cells):
+        for i in range(n_cells):
+            out[row, i] = label[order[row, i]]
+
+
 @twin("int64 int32 int16 int64 int64 int64", threads=THREADS, per_item=THREADS)
 def pair_counts(n_items, indptr, indices, label, n_cells, n_groups, out):
     """Edges from each group to each other, for each order of the labels (orders, cells)."""

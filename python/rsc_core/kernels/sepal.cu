@@ -3,27 +3,6 @@
 #define LANES 128
 #define NOTHING 2.220446049250313e-16
 
-__device__ __forceinline__ double logarithm(double x) {
-    const i64 bits = __double_as_longlong(x);
-    double m = __longlong_as_double((bits & 0xFFFFFFFFFFFFFLL) | 0x3FF0000000000000LL), e = (double)((bits >> 52) - 1023);
-    if (m > 1.4142135623730951) {
-        m = m * 0.5;
-        e = e + 1.0;
-    }
-    const double s = (m - 1.0) / (m + 1.0), z = s * s;
-    double p = 1.0 / 21.0;
-    p = p * z + 1.0 / 19.0;
-    p = p * z + 1.0 / 17.0;
-    p = p * z + 1.0 / 15.0;
-    p = p * z + 1.0 / 13.0;
-    p = p * z + 1.0 / 11.0;
-    p = p * z + 1.0 / 9.0;
-    p = p * z + 1.0 / 7.0;
-    p = p * z + 1.0 / 5.0;
-    p = p * z + 1.0 / 3.0;
-    return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
-}
-
 extern "C" __global__ void diffused(i64 n_items, double* amount, i64 n_cells, i64 n_full, const int* neighbors, const int* source,
                                     i64 n_neighbors, double of_sum, double of_own, double step, double threshold, i64 n_steps,
                                     double* change, i64* out) {
@@ -44,7 +23,7 @@ extern "C" __global__ void diffused(i64 n_items, double* amount, i64 n_cells, i6
             const double value = max(x[s] + d[s] * step, 0.0);
             x[s] = value;
             total += value;
-            weighted += value * logarithm(value);
+            weighted += value * log_double(value);
         }
         for (i64 u = n_full + lane; u < n_cells; u += LANES) x[u] = max(x[u] + d[source[u - n_full]] * step, 0.0);
         mass[lane] = total;
@@ -58,7 +37,7 @@ extern "C" __global__ void diffused(i64 n_items, double* amount, i64 n_cells, i6
             __syncthreads();
         }
         // Every thread works out the same entropy, so that all leave together.
-        const double entropy = mass[0] >= NOTHING ? (logarithm(mass[0]) - plogp[0] / mass[0]) / n_full : 0.0;
+        const double entropy = mass[0] >= NOTHING ? (log_double(mass[0]) - plogp[0] / mass[0]) / n_full : 0.0;
         if (fabs(entropy - before) <= threshold) {
             if (lane == 0) out[gene] = number;
             return;

@@ -3,46 +3,16 @@
 import numba
 import numpy as np
 
+from rsc_core.kernels.device import log_double
 from rsc_core.kernels.twin import twin
 
 LANES = 128  # partial sums of the entropy, added up in a tree: the threads of a block of CUDA
 NOTHING = 2.220446049250313e-16  # a smaller sum has no entropy
 TILE = 8  # genes that a thread of the CPU takes together: one vector of the processor, or two
-EXPONENT = np.uint64(52)
 SHARE, PARTS = 128, 8  # genes that one thread works through where there are many; threads that few genes are shared by
-MANTISSA, ONE, TWO_TO_52 = np.uint64(0xFFFFFFFFFFFFF), np.uint64(0x3FF0000000000000), np.uint64(0x4330000000000000)
 
 
-# Divisors are not checked (error_model): the check would keep the loop from becoming one of vectors.
-@numba.njit(error_model="numpy")
-def logarithm(x):
-    """log(x) of a positive number; x = 0 gives a finite number.
-
-    log(x) = e log 2 + log(m), x = 2^e m, sqrt(1/2) < m <= sqrt(2), log(m) = 2 atanh(s), s = (m - 1) / (m + 1): series to
-    s^21. Within 2 ulp, and the same bits on both backends, which libm does not give.
-    """
-    bits = np.float64(x).view(np.uint64)
-    m = np.uint64((bits & MANTISSA) | ONE).view(np.float64)
-    # The exponent as the last bits of 2^52 + exponent: vectors of the CPU have no conversion of 64-bit integers.
-    e = np.uint64((bits >> EXPONENT) | TWO_TO_52).view(np.float64) - 4503599627371519.0
-    large = m > 1.4142135623730951
-    m = m * 0.5 if large else m
-    e = e + 1.0 if large else e
-    s = (m - 1.0) / (m + 1.0)
-    z = s * s
-    p = 1.0 / 21.0
-    p = p * z + 1.0 / 19.0
-    p = p * z + 1.0 / 17.0
-    p = p * z + 1.0 / 15.0
-    p = p * z + 1.0 / 13.0
-    p = p * z + 1.0 / 11.0
-    p = p * z + 1.0 / 9.0
-    p = p * z + 1.0 / 7.0
-    p = p * z + 1.0 / 5.0
-    p = p * z + 1.0 / 3.0
-    return e * 0.6931471805599453 + 2.0 * (s + s * z * p)
-
-
+# Divisors are not checked (error_model): the check would keep a loop from becoming one of vectors.
 @numba.njit(error_model="numpy")
 def changes(x, n_full, neighbors, n_neighbors, of_sum, of_own, d):
     """d = of_sum times the sum of the neighbours (4 or 6) less of_own times the own value; x and d are (cells, TILE).
@@ -74,7 +44,7 @@ def advance(x, d, step, mass, plogp):
             value = max(here[j] + change[j] * step, 0.0)
             here[j] = value
             mass[j] += value
-            plogp[j] += value * logarithm(value)
+            plogp[j] += value * log_double(value)
     half = LANES * TILE // 2
     while half >= TILE:
         upper, weighted = mass[half : 2 * half], plogp[half : 2 * half]
@@ -84,7 +54,7 @@ def advance(x, d, step, mass, plogp):
         half //= 2
 
 
-@numba.njit
+@numba.njit(error_model="numpy")
 def follow(first, stride, n_items, amount, n_cells, n_full, neighbors, source, n_neighbors, of_sum, of_own, step, threshold, n_steps, out):
     """Every ``stride``-th gene from ``first`` on, ``TILE`` of them under way; where one ends, the next begins in its place."""
     x, d = np.zeros((n_cells, TILE)), np.empty((n_full, TILE))
@@ -110,7 +80,7 @@ def follow(first, stride, n_items, amount, n_cells, n_full, neighbors, source, n
                 x[u, g] = max(x[u, g] + d[s, g] * step, 0.0)
         for g in range(TILE):
             if gene[g] >= 0:
-                entropy = (logarithm(mass[g]) - plogp[g] / mass[g]) / n_full if mass[g] >= NOTHING else 0.0
+                entropy = (log_double(mass[g]) - plogp[g] / mass[g]) / n_full if mass[g] >= NOTHING else 0.0
                 ended = abs(entropy - before[g]) <= threshold
                 before[g] = entropy
                 number[g] += 1
