@@ -7,7 +7,7 @@ import numpy as np
 
 from rsc_core.kernels import tiles as kernels
 
-TILE_CELLS = 700  # at most: the products of two tiles stay in a core's cache; no result depends on it
+TILE_CELLS = 1024  # at most: the products of two tiles stay near a core, and threads seldom wait; no result depends on it
 DIRECTION_CELLS, DIRECTION_ROUNDS = 1024, 8  # of a tile, on which the direction of its split is found
 
 
