@@ -8,8 +8,9 @@ import scipy.sparse as sp
 
 from rsc_core import backend
 from rsc_core.pp._neighbors import neighbors
+from rsc_core.tl import _embedding_density
 from rsc_core.tl._diffmap import diffmap, dpt
-from rsc_core.tl._embedding_density import embedding_density
+from rsc_core.tl._embedding_density import embedding_density, scaled_density
 from rsc_core.tl._paga import paga
 from rsc_core.tl._spectral import components, eigenvectors
 from rsc_core.tl._sums import chunks, products
@@ -180,6 +181,20 @@ def test_density_equals_scanpy(to_xp, groupby):
     key = "umap_density" if groupby is None else "umap_density_group"
     np.testing.assert_allclose(adata.obs[key], theirs.obs[key], atol=1e-9)
     assert adata.uns[f"{key}_params"]["components"] == list(theirs.uns[f"{key}_params"]["components"])
+
+
+@pytest.mark.parametrize("most_lines", [1024, 20])  # of the grid: its squares need not grow, and they must
+def test_density_sums_over_all_cells_in_reach(to_xp, monkeypatch, most_lines):
+    """Groups of cells and a far one, against all pairs."""
+    from scipy.stats import gaussian_kde
+
+    monkeypatch.setattr(_embedding_density, "MOST_LINES", most_lines)
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.normal(scale=0.02, size=(500, 2)) + centre for centre in random.uniform(size=(8, 2))] + [[[900.0, -3.0]]])
+    truth = gaussian_kde(x.T)(x.T)
+    truth = (truth - truth.min()) / (truth.max() - truth.min())
+    # 1e-9: the covariance, of numbers near 1 beside one of 900, keeps 1e-11 of their distances.
+    np.testing.assert_allclose(backend.to_host(scaled_density(to_xp(np.ascontiguousarray(x.T)))), truth, atol=1e-9)
 
 
 def test_density_where_there_is_none(to_xp):

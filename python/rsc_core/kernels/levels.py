@@ -80,13 +80,28 @@ def number_sets(n_items, smallest, number, representative, vertex, heads, new_re
             heads[number[v]], new_representative[number[v]] = v, representative[v]
 
 
+@numba.njit
+def members_of(vertex, n_sets):
+    """The vertices set after set, and where each set begins."""
+    first, members = np.zeros(n_sets + 1, np.int64), np.empty(vertex.size, np.int32)
+    for v in range(vertex.size):
+        first[vertex[v] + 1] += 1
+    first = np.cumsum(first)
+    filled = first[:-1].copy()
+    for v in range(vertex.size):
+        members[filled[vertex[v]]] = v
+        filled[vertex[v]] += 1
+    return members, first
+
+
 @twin("int64 int32 int32 int64", per_item=32)
 def count_between(n_items, indptr, neighbor, vertex, places):
     """Places for the arcs of each set to others: two for each, so that a search for a free one is short."""
-    for v in range(n_items):
-        for e in range(indptr[v], indptr[v + 1]):
-            if vertex[neighbor[e]] != vertex[v]:
-                places[vertex[v]] += 2
+    members, first = members_of(vertex[:n_items], places.size)
+    for mine in numba.prange(places.size):
+        for v in members[first[mine] : first[mine + 1]]:
+            for e in range(indptr[v], indptr[v + 1]):
+                places[mine] += 2 * (vertex[neighbor[e]] != mine)
 
 
 @twin("int64 int32 int64 int32 int64 int32 int64 int32 int32 int64", per_item=32)
@@ -95,20 +110,21 @@ def gather_arcs(n_items, indptr, neighbor, weight, vertex, bounds, name, total, 
 
     ``owner``, ``rank``: of a place that is taken the set, and how many of its places were taken before.
     """
-    for v in range(n_items):
-        mine = vertex[v]
+    members, first = members_of(vertex[:n_items], count.size)
+    for mine in numba.prange(count.size):
         start, width = bounds[mine], np.uint64(bounds[mine + 1] - bounds[mine])
-        for e in range(indptr[v], indptr[v + 1]):
-            other = vertex[neighbor[e]]
-            if other == mine:
-                continue
-            place = np.int64(mix64(np.uint64(other) + GOLDEN) % width)
-            while name[start + place] != EMPTY and name[start + place] != other:
-                place = place + 1 if place + 1 < np.int64(width) else 0
-            if name[start + place] == EMPTY:
-                name[start + place], owner[start + place], rank[start + place] = other, mine, count[mine]
-                count[mine] += 1
-            total[start + place] += weight[e]
+        for v in members[first[mine] : first[mine + 1]]:
+            for e in range(indptr[v], indptr[v + 1]):
+                other = vertex[neighbor[e]]
+                if other == mine:
+                    continue
+                place = np.int64(mix64(np.uint64(other) + GOLDEN) % width)
+                while name[start + place] != EMPTY and name[start + place] != other:
+                    place = place + 1 if place + 1 < np.int64(width) else 0
+                if name[start + place] == EMPTY:
+                    name[start + place], owner[start + place], rank[start + place] = other, mine, count[mine]
+                    count[mine] += 1
+                total[start + place] += weight[e]
 
 
 @twin("int32 int64 int32 int32 int64 int32 int64")

@@ -13,6 +13,7 @@ import numpy as np
 
 from rsc_core import backend, data, rng
 from rsc_core.kernels import search as kernels
+from rsc_core.pp._tiles import nearest_by_tiles
 from rsc_core.tl._lloyd import assign, lloyd
 
 SURPLUS = 16  # candidates beyond the neighbours asked for, so that float32's rounding seldom leaves one out
@@ -49,9 +50,14 @@ class Space:
         centred = xp.ascontiguousarray(x - xp.ones(n_cells) @ x / n_cells, dtype=xp.float32)
         return cls(x, centred, xp.sqrt((centred * centred) @ xp.ones(n_dims, dtype=xp.float32)))
 
+    @property
+    def rounding(self):
+        """Bound of the error of a squared distance in float32, in units of (|x| + |y|)^2."""
+        return 2 * (self.x.shape[1] + 8) * 2.0**-24
+
     def float32_error(self, cells, square):
-        """Bound of the error of squared distances from ``cells`` in float32: unit (|x| + |y|)^2, where |y| <= |x| + distance."""
-        return 2 * (self.x.shape[1] + 8) * 2.0**-24 * (2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)) ** 2
+        """Bound of the error of squared distances from ``cells`` in float32, where |y| <= |x| + distance."""
+        return self.rounding * (2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)) ** 2
 
     @property
     def cells(self):
@@ -90,6 +96,13 @@ def find_neighbors(x, n_nearest: int, metric: str = "euclidean", algorithm: str 
 def chosen_algorithm(algorithm: str, n_cells: int) -> str:
     """``auto`` resolved by the number of cells."""
     return algorithm if algorithm != "auto" else "exact" if n_cells <= EXACT_CELLS else "ivf"
+
+
+def nearest_of_all(space: Space, n_nearest: int):
+    """:func:`nearest_among` of all cells among themselves: on the host by tiles, which is sooner."""
+    if backend.xp_of(space.x) is np:
+        return nearest_by_tiles(space, n_nearest)
+    return nearest_among(space, space.cells, space.cells, n_nearest)
 
 
 def nearest_among(space: Space, cells, members, n_nearest: int):
@@ -163,7 +176,7 @@ def _searcher(x, n_candidates):
 
 
 def _exact(space, n_nearest, seed):
-    return *nearest_among(space, space.cells, space.cells, n_nearest), {}
+    return *nearest_of_all(space, n_nearest), {}
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ import numpy as np
 
 from rsc_core import backend, rng
 from rsc_core.kernels import within as kernels
-from rsc_core.pp._search import SURPLUS, Space, nearest_among
+from rsc_core.pp._search import SURPLUS, Space, nearest_among, nearest_of_all
 
 ROWS, COLUMNS = 4096, 1 << 15  # of the products that are in memory at once; no result depends on it
 PIECE = 4096  # columns that an item of a kernel takes
@@ -35,7 +35,7 @@ def later_neighbors(x, n_nearest: int, from_cell: int) -> np.ndarray:
     """
     space = Space.of(x)
     if backend.xp_of(x) is np:
-        return (nearest_among(space, space.cells, space.cells, n_nearest)[0] >= from_cell).sum(axis=1)
+        return (nearest_of_all(space, n_nearest)[0] >= from_cell).sum(axis=1)
     return by_limits(space, n_nearest, from_cell)
 
 

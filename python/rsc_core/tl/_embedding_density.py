@@ -6,6 +6,10 @@ import numpy as np
 
 from rsc_core import backend
 from rsc_core.kernels import density as kernels
+from rsc_core.tl._sums import products
+
+REACH = 4  # squares of the grid that a kernel reaches over; more would follow its circle more closely, at shorter runs of cells
+MOST_LINES = 1024  # of the grid
 
 
 def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, components=None):
@@ -45,26 +49,50 @@ def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, comp
     if groupby is not None and (groupby not in adata.obs or adata.obs[groupby].dtype.name != "category"):
         raise ValueError(f"obs[{groupby!r}] must be a column with categories; obs has {sorted(adata.obs.columns)}")
     key = key_added or f"{basis}_density" + (f"_{groupby}" if groupby else "")
-    codes = np.zeros(adata.shape[0], dtype=int) if groupby is None else adata.obs[groupby].cat.codes.to_numpy()
-    xp, out = backend.xp_of(coordinates), np.full(adata.shape[0], np.nan)
-    host = np.asarray(backend.to_host(coordinates), dtype=np.float64)[:, columns]
-    for code in np.unique(codes[codes >= 0]):
-        out[codes == code] = scaled_density(host[codes == code], xp)
+    xp = backend.xp_of(coordinates)
+    x, out = xp.stack([coordinates[:, column] for column in columns]).astype(np.float64), np.full(adata.shape[0], np.nan)
+    for cells in _groups(adata, groupby):
+        out[cells] = backend.to_host(scaled_density(xp.ascontiguousarray(x[:, xp.asarray(cells)])))
     adata.obs[key] = out
     adata.uns[f"{key}_params"] = {"covariate": groupby, "components": wanted}
 
 
-def scaled_density(x, xp=np):
-    """Density of each of (cells, 2) among them, scaled to 0 to 1: float64 on the host, computed where ``xp`` is."""
-    n_cells = len(x)
-    covariance = np.cov(x.T) if n_cells > 2 else np.zeros((2, 2))
+def _groups(adata, groupby):
+    """The cells of each group."""
+    if groupby is None:
+        return [np.arange(adata.shape[0])]
+    codes = adata.obs[groupby].cat.codes.to_numpy()
+    return [np.flatnonzero(codes == code) for code in np.unique(codes[codes >= 0])]
+
+
+def scaled_density(x):
+    """Density of each of (2, cells) float64 among them, scaled to 0 to 1: float64 (cells,)."""
+    xp, n_cells = backend.xp_of(x), x.shape[1]
+    x = x - xp.asarray(products(x, xp.ones((1, n_cells)))) / n_cells
+    covariance = products(x, x) / max(1, n_cells - 1)
     # A correlation of 1 within rounding leaves no area.
-    if not np.linalg.det(covariance) > 1e-12 * covariance[0, 0] * covariance[1, 1]:
-        return np.full(n_cells, np.nan)
-    white = np.linalg.solve(np.linalg.cholesky(2 * covariance * n_cells ** (-1 / 3)), (x - x.mean(axis=0)).T).T
-    table = np.exp(-np.arange(int(kernels.FARTHEST * kernels.STEPS) + 1) / kernels.STEPS)
-    sums = xp.empty(n_cells)
-    kernels.density_sums(n_cells, xp.asarray(np.ascontiguousarray(white)), xp.asarray(table), sums)
-    sums = backend.to_host(sums)
+    if n_cells < 3 or not np.linalg.det(covariance) > 1e-12 * covariance[0, 0] * covariance[1, 1]:
+        return xp.full(n_cells, np.nan)
+    (a, _), (b, c) = np.linalg.cholesky(2 * covariance * n_cells ** (-1 / 3)).tolist()
+    first = x[0] / a
+    sums = _sums(xp.stack([first, (x[1] - b * first) / c]))
     low, high = sums.min(), sums.max()
-    return (sums - low) / (high - low) if high > low else np.ones(n_cells)
+    return xp.where(high > low, (sums - low) / xp.where(high > low, high - low, 1), 1)
+
+
+def _sums(x):
+    """Of exp(-squared distance) over the cells of a grid around each of (2, cells): float64 (cells,)."""
+    xp, n_cells = backend.xp_of(x), x.shape[1]
+    low, high = backend.to_host(xp.stack([x.min(axis=1), x.max(axis=1)]))
+    side = np.maximum(kernels.FARTHEST**0.5 / REACH, (high - low) / MOST_LINES)
+    n_columns, n_rows = ((high - low) / side).astype(np.int64) + 1
+    column, row = ((x - xp.asarray(low)[:, None]) / xp.asarray(side)[:, None]).astype(np.int64)
+    square = row * n_columns + column
+    order = xp.argsort(square, kind="stable")
+    square, white = square[order], xp.ascontiguousarray(x[:, order].T)
+    start = xp.searchsorted(square, xp.arange(n_columns * n_rows + 1)).astype(np.int64)
+    table = xp.asarray(np.exp(-np.arange(int(kernels.FARTHEST * kernels.STEPS) + 1) / kernels.STEPS))
+    found, sums = xp.empty(n_cells), xp.empty(n_cells)
+    kernels.density_sums(n_cells, white, square, start, n_columns, n_rows, REACH, table, found)
+    sums[order] = found
+    return sums
