@@ -166,7 +166,12 @@ def _size_factors(counts, target_sum):
     """:func:`size_factors` on the backend of the counts: nothing waits for the device but a median."""
     from rsc_core.pp._moments import rows_of
 
-    xp, total = backend.xp_of(counts), rows_of(counts, expressed=False)
+    return over_target(rows_of(counts, expressed=False), target_sum)
+
+
+def over_target(total, target_sum=None):
+    """Totals of rows over the target, by default their median; 1 where there is nothing. See :func:`size_factors`."""
+    xp = backend.xp_of(total)
     if target_sum is None:
         some = backend.to_host(total)
         some = some[some > 0]
