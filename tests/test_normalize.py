@@ -105,3 +105,14 @@ def test_all_cells_empty(to_xp):
     normalize_total(adata)
     log1p(adata)
     assert dense(adata.X).tolist() == [[0.0] * 4] * 3
+
+
+@pytest.mark.parametrize("dense_layout", [False, True])
+def test_one_pass_gives_the_bytes_of_two(to_xp, dense_layout):
+    """A target that is known and the same target as the median of the totals; rows longer than a block of threads."""
+    counts = cases.counts(31, 700, mean=2, empty_cell=4)
+    total = counts.sum(axis=1).A1
+    x = to_xp(counts.toarray() if dense_layout else counts)
+    one, two = (normalize_total(cases.annotated(x), target_sum=target, inplace=False) for target in (np.median(total[total > 0]), None))
+    assert one["norm_factor"].tobytes() == two["norm_factor"].tobytes()
+    assert dense(one["X"]).tobytes() == dense(two["X"]).tobytes()

@@ -33,6 +33,20 @@ def scale_rows(n_items, indptr, values, size_factor, take_log, out):
             out[k] = np.log1p(scaled) if take_log else scaled
 
 
+# A row is read twice, the second time from the cache.
+@twin("int64 float32 float64 float64 float32", per_item=256)
+def shares_of_rows(n_items, indptr, values, target, size_factor, out):
+    """value / size factor of the row, total / target, which is 1 where the total is not above 0."""
+    for row in numba.prange(n_items):
+        total = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            total += values[k]
+        factor = total / target if total > 0.0 else 1.0
+        for k in range(indptr[row], indptr[row + 1]):
+            out[k] = values[k] / factor
+        size_factor[row] = factor
+
+
 # Every cell that finds a dominant gene writes the same 1.
 @twin("int64 int32 float32 float64 int32", per_item=32)
 def dominant_columns(n_items, indptr, indices, values, limit, dominant):
