@@ -36,7 +36,7 @@ extern "C" __global__ void scale_rows(i64 n_items, const i64* __restrict__ indpt
 #pragma unroll 4
     for (i64 k = indptr[row] + threadIdx.x % 32; k < stop; k += 32) {
         const double scaled = values[k] / factor;
-        out[k] = (float)(take_log ? log1p(scaled) : scaled);
+        out[k] = (float)(take_log ? log1p_double(scaled) : scaled);
     }
 }
 

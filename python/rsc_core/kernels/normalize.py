@@ -1,8 +1,8 @@
 """Sums of rows, and values divided by a factor of their row; ``normalize.cu`` holds the same for CUDA."""
 
 import numba
-import numpy as np
 
+from rsc_core.kernels.device import log1p_double
 from rsc_core.kernels.twin import twin
 
 
@@ -28,9 +28,13 @@ def positive_sizes(n_items, indptr, values, out):
 @twin("int64 float32 float64 int32 float32", per_item=32)
 def scale_rows(n_items, indptr, values, size_factor, take_log, out):
     for row in numba.prange(n_items):
-        for k in range(indptr[row], indptr[row + 1]):
-            scaled = values[k] / size_factor[row]
-            out[k] = np.log1p(scaled) if take_log else scaled
+        factor = size_factor[row]
+        if take_log:
+            for k in range(indptr[row], indptr[row + 1]):
+                out[k] = log1p_double(values[k] / factor)
+        else:
+            for k in range(indptr[row], indptr[row + 1]):
+                out[k] = values[k] / factor
 
 
 # A row is read twice, the second time from the cache.

@@ -128,7 +128,8 @@ def log1p(adata, *, base=None, layer=None):
 
     Notes
     -----
-    Logarithm in float64, rounded once to float32; scanpy agrees within 2 units of the last place of float32.
+    Logarithm in float64, rounded once to float32: the same bits on CPU and GPU (of base e); scanpy agrees within 2 units of the
+    last place of float32.
     """
     if base is not None and (base <= 0 or base == 1):
         raise ValueError(f"base is {base}; it must be above 0 and not 1")
@@ -203,8 +204,8 @@ def lognorm(counts, size_factor):
 
     Returns
     -------
-    CSR float32 that shares ``indices`` and ``indptr`` with the counts: computed in float64 and rounded once, so that CPU
-    and GPU differ in a last bit at most where their logarithms (exact to 1 unit of float64) straddle a rounding border.
+    CSR float32 that shares ``indices`` and ``indptr`` with the counts: computed in float64 (within 3
+    units of its last place) and rounded once; CPU and GPU give the same bits.
     """
     return scale_rows(counts, size_factor, take_log=True)
 

@@ -127,10 +127,15 @@ def principal_components(x, n_comps: int, zero_center: bool = True, solver: str 
     """
     xp, n_cells = backend.xp_of(x), x.shape[0]
     loadings, mean, variance, ratio = principal_axes(x, n_comps, zero_center, solver, seed)
-    shift = mean @ loadings if zero_center else 0
-    scores = xp.empty((n_cells, n_comps), dtype=np.float32)
-    for start, block in dense_blocks(x):
-        scores[start : start + block.shape[0]] = block @ loadings - shift
+    shift = mean @ loadings if zero_center else xp.zeros(n_comps)
+    columns, scores = xp.ascontiguousarray(loadings), xp.empty((n_cells, n_comps), dtype=np.float32)
+    for first, matrix in row_blocks(x):
+        if hasattr(matrix, "indptr"):
+            out = scores[first : first + matrix.shape[0]]
+            kernels.scores_of_rows(matrix.shape[0], *backend.csr_parts(matrix, np.float32), columns, shift, n_comps, out)
+            continue
+        for start, block in dense_blocks(matrix):
+            scores[first + start : first + start + block.shape[0]] = block @ loadings - shift
     return scores, loadings, variance, ratio
 
 
