@@ -57,7 +57,7 @@ def test_lognorm_is_one_rounding_of_the_formula(to_xp):
     assert factor[7] == 1.0
     exact = np.log1p(counts.toarray().astype(np.float64) / factor[:, None])
     ours = lognorm(to_xp(counts), factor)
-    # Equal to one rounding of the float64 value; a last bit of CUDA's log1p can tip a value on a rounding border.
+    # Equal to one rounding of the float64 value; its last bits can tip a value on a rounding border.
     np.testing.assert_allclose(dense(ours), exact, rtol=2.0**-24 + 2.0**-50)
     assert (dense(ours) != exact.astype(np.float32)).mean() < 1e-6
 
@@ -69,6 +69,20 @@ def test_lognorm_is_normalize_total_then_log1p(to_xp):
     log1p(adata)
     ours = lognorm(to_xp(counts), size_factors(to_xp(counts), 1000))
     np.testing.assert_allclose(dense(adata.X), dense(ours), rtol=2 * FLOAT32)
+
+
+def test_logarithms_have_the_same_bits_on_both_backends(to_xp):
+    """Small and large values, negative ones, and those that have no logarithm; np.log1p within a rounding border of float32."""
+    rng = np.random.default_rng(0)
+    values = np.r_[10 ** rng.uniform(-30, 30, 20_000), -(10 ** rng.uniform(-20, -0.001, 2_000)), 0, np.inf, -1, -2, np.nan]
+    x = values.astype(np.float32)[None, :]
+    ours = dense(lognorm(to_xp(x), np.ones(1)))
+    assert ours.tobytes() == lognorm(x, np.ones(1)).tobytes()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        exact = np.log1p(x.astype(np.float64))
+    np.testing.assert_array_max_ulp(ours[:, :-5], exact[:, :-5].astype(np.float32), maxulp=1)
+    assert (ours == exact.astype(np.float32)).mean() > 0.999
+    np.testing.assert_array_equal(ours[0, -5:], [0, np.inf, -np.inf, np.nan, np.nan])
 
 
 def test_a_doubled_library_gives_the_same_bits(to_xp):
@@ -105,3 +119,14 @@ def test_all_cells_empty(to_xp):
     normalize_total(adata)
     log1p(adata)
     assert dense(adata.X).tolist() == [[0.0] * 4] * 3
+
+
+@pytest.mark.parametrize("dense_layout", [False, True])
+def test_one_pass_gives_the_bytes_of_two(to_xp, dense_layout):
+    """A target that is known and the same target as the median of the totals; rows longer than a block of threads."""
+    counts = cases.counts(31, 700, mean=2, empty_cell=4)
+    total = counts.sum(axis=1).A1
+    x = to_xp(counts.toarray() if dense_layout else counts)
+    one, two = (normalize_total(cases.annotated(x), target_sum=target, inplace=False) for target in (np.median(total[total > 0]), None))
+    assert one["norm_factor"].tobytes() == two["norm_factor"].tobytes()
+    assert dense(one["X"]).tobytes() == dense(two["X"]).tobytes()

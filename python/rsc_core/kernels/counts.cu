@@ -143,3 +143,18 @@ extern "C" __global__ void gram_rows(i64 n_items, const i64* starts, const i64* 
         __syncthreads();
     }
 }
+
+// values · loadings - shift: a lane owns every 32nd component and adds entry after entry.
+extern "C" __global__ void scores_of_rows(i64 n_items, const i64* __restrict__ indptr, const int* __restrict__ indices,
+                                          const float* __restrict__ values, const double* __restrict__ loadings,
+                                          const double* __restrict__ shift, i64 n_comps, float* __restrict__ out) {
+    const i64 row = warp_item();
+    if (row >= n_items) return;
+    const i64 start = indptr[row], stop = indptr[row + 1];
+    for (i64 c = threadIdx.x % 32; c < n_comps; c += 32) {
+        double score = 0.0;
+#pragma unroll 8
+        for (i64 k = start; k < stop; ++k) score += (double)values[k] * loadings[indices[k] * n_comps + c];
+        out[row * n_comps + c] = (float)(score - shift[c]);
+    }
+}

@@ -121,3 +121,16 @@ def gram_rows(n_items, starts, entry, row, indptr, indices, values, n_genes, tot
             total[gene] += here
             for k in range(stop - first):
                 products[np.uint32(others[k])] += here * their_values[k]  # unsigned: no test for negative indices
+
+
+@twin("int64 int32 float32 float64 float64 int64 float32", per_item=32)
+def scores_of_rows(n_items, indptr, indices, values, loadings, shift, n_comps, out):
+    """values · loadings - shift, each entry of a row after the other."""
+    for row in numba.prange(n_items):
+        score = np.zeros(n_comps)
+        for k in range(indptr[row], indptr[row + 1]):
+            value, gene = np.float64(values[k]), np.uint32(indices[k])
+            for c in range(n_comps):
+                score[c] += value * loadings[gene, c]
+        for c in range(n_comps):
+            out[row, c] = score[c] - shift[c]

@@ -62,6 +62,27 @@ __device__ __forceinline__ double log_double(double x) {
     return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
 }
 
+__device__ __forceinline__ double log1p_double(double x) {
+    const double u = 1.0 + x;
+    const i64 bits = __double_as_longlong(u), e = (bits - 0x3FE6A09E667F3BCDLL) >> 52;
+    const double m = __longlong_as_double((i64)((u64)bits - ((u64)e << 52)));
+    const double s = (m - 1.0) / (m + 1.0), z = s * s;
+    double p = 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    const double lost = x < 1.0 ? x - (u - 1.0) : 0.0;
+    const double value = (double)e * 0.6931471805599453 + (2.0 * (s + s * z * p) + lost);
+    if (x > -1.0 && x < 1.0 / 0.0) return value;
+    return x > 0.0 ? x : x == -1.0 ? -1.0 / 0.0 : 0.0 / 0.0;
+}
+
 __device__ __forceinline__ i64 keep_nearest(i64 other, double d, i64 filled, i64 n_nearest, i64* nearest, double* nearest_distance) {
     i64 place = filled;
     while (place > 0 && (d < nearest_distance[place - 1] || (d == nearest_distance[place - 1] && other < nearest[place - 1]))) --place;

@@ -94,6 +94,36 @@ def log_double(x):
     return e * 0.6931471805599453 + 2.0 * (s + s * z * p)
 
 
+@numba.njit(error_model="numpy")
+def log1p_double(x):
+    """log(1 + x), with the same bits on both backends; NaN below -1.
+
+    log(u) of u = 1 + x as in :func:`log_double`, but m and e come from the bits of u, so that several values are worked on at
+    once; below 1 what the rounding of u left out is added. Within 3 ulp.
+    """
+    u = np.float64(1.0 + x)
+    bits = u.view(np.int64)
+    e = (bits - np.int64(0x3FE6A09E667F3BCD)) >> np.int64(52)
+    m = np.int64(bits - (e << np.int64(52))).view(np.float64)
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 1.0 / 21.0
+    p = p * z + 1.0 / 19.0
+    p = p * z + 1.0 / 17.0
+    p = p * z + 1.0 / 15.0
+    p = p * z + 1.0 / 13.0
+    p = p * z + 1.0 / 11.0
+    p = p * z + 1.0 / 9.0
+    p = p * z + 1.0 / 7.0
+    p = p * z + 1.0 / 5.0
+    p = p * z + 1.0 / 3.0
+    lost = x - (u - 1.0) if x < 1.0 else 0.0
+    value = np.float64(e) * 0.6931471805599453 + (2.0 * (s + s * z * p) + lost)
+    if x > -1.0 and x < np.inf:
+        return value
+    return x if x > 0.0 else -np.inf if x == -1.0 else np.nan
+
+
 @numba.njit
 def keep_nearest(other, d, filled, nearest, nearest_distance):
     """Put a neighbour in its place by (distance, index) unless it is there or all places are nearer; how many are filled."""

@@ -36,8 +36,28 @@ extern "C" __global__ void scale_rows(i64 n_items, const i64* __restrict__ indpt
 #pragma unroll 4
     for (i64 k = indptr[row] + threadIdx.x % 32; k < stop; k += 32) {
         const double scaled = values[k] / factor;
-        out[k] = (float)(take_log ? log1p(scaled) : scaled);
+        out[k] = (float)(take_log ? log1p_double(scaled) : scaled);
     }
+}
+
+// One block owns one row and reads it twice, the second time from its cache. Each thread adds its values in order, then a tree.
+extern "C" __global__ void __launch_bounds__(256)
+    shares_of_rows(i64 n_items, const i64* __restrict__ indptr, const float* __restrict__ values, double target,
+                   double* __restrict__ size_factor, float* __restrict__ out) {
+    __shared__ double of_warp[8];
+    const i64 row = blockIdx.x, start = indptr[row] + threadIdx.x, stop = indptr[row + 1];
+    double total = 0.0;
+#pragma unroll 4
+    for (i64 k = start; k < stop; k += 256) total += values[k];
+    for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = total;
+    __syncthreads();
+    total = 0.0;
+    for (int warp = 0; warp < 8; ++warp) total += of_warp[warp];
+    const double factor = total > 0.0 ? total / target : 1.0;
+#pragma unroll 4
+    for (i64 k = start; k < stop; k += 256) out[k] = (float)(values[k] / factor);
+    if (threadIdx.x == 0) size_factor[row] = factor;
 }
 
 // Every cell that finds a dominant gene writes the same 1.

@@ -77,7 +77,8 @@ def twin(types: str, threads: int = BLOCK, per_item: int = 1, together: bool = F
 
     def pair(body):
         parallel = "prange" in body.__code__.co_names
-        on_cpu = numba.njit(parallel=parallel, cache=True)(body)  # never fastmath: both sides round alike
+        # Never fastmath: both sides round alike. A division by zero is no error on either side; a test for it would keep loops scalar.
+        on_cpu = numba.njit(parallel=parallel, cache=True, error_model="numpy")(body)
         source = Path(body.__code__.co_filename).with_suffix(".cu")
 
         @functools.wraps(body)

@@ -1,8 +1,7 @@
 // Which cells lie within a limit of a cell, and which of them are nearest.
 #include "device.cuh"
 
-#define HELD 32    // values of a row that a thread holds
-#define ROOM 4000  // candidates of a cell that fit the shared memory of a block
+#define HELD 32  // values of a row that a thread holds
 
 // Floats as unsigned integers of the same order.
 __device__ __forceinline__ unsigned ordered(float value) {
@@ -66,19 +65,28 @@ extern "C" __global__ void within_limits(i64 n_items, const float* __restrict__ 
     }
 }
 
-// One block owns one cell: a candidate's rank is how many others are nearer, by (squared distance, index).
+// A number of each thread, added up over the block; `places` are two by turns, so that one wait is enough.
+__device__ __forceinline__ int block_sum(int here, int* places, int turn) {
+    for (int step = 16; step > 0; step /= 2) here += __shfl_down_sync(0xffffffffu, here, step);
+    if (threadIdx.x % 32 == 0 && here != 0) atomicAdd(places + turn % 2, here);
+    __syncthreads();
+    const int sum = places[turn % 2];
+    if (threadIdx.x == 0) places[(turn + 1) % 2] = 0;
+    __syncthreads();
+    return sum;
+}
+
+// One block owns one cell. Squared distances are not negative: their bits as integers have their order, and those of the k-th
+// smallest are found one after the other, from the highest.
 extern "C" __global__ void nearest_from(i64 n_items, const double* __restrict__ x, i64 n_dims, i64 first_cell,
                                         const int* __restrict__ candidates, const int* __restrict__ filled, i64 room, i64 n_nearest,
                                         i64 from_cell, double* kth, i64* among) {
-    __shared__ double distance[ROOM];
-    __shared__ int other[ROOM];
-    __shared__ int later;
+    extern __shared__ double distance[];  // of each candidate, then their indices, then two sums
+    int* other = (int*)(distance + room);
+    int* places = other + room;
     const i64 item = blockIdx.x, cell = first_cell + item;
-    const int n = filled[item] <= room ? filled[item] : 0;
-    if (threadIdx.x == 0) {
-        later = 0;
-        kth[item] = 1.0 / 0.0;
-    }
+    const int n = filled[item] <= room && shared_bytes() > 0 ? filled[item] : 0;
+    if (threadIdx.x == 0 && n > 0) places[0] = places[1] = 0;
     for (int c = threadIdx.x; c < n; c += blockDim.x) {
         const i64 neighbor = candidates[item * room + c];
         double total = 0.0;
@@ -90,15 +98,47 @@ extern "C" __global__ void nearest_from(i64 n_items, const double* __restrict__ 
         other[c] = (int)neighbor;
     }
     __syncthreads();
-    for (int c = threadIdx.x; c < n; c += blockDim.x) {
-        const double mine = distance[c];
-        const int me = other[c];
-        int nearer = 0;
-        for (int o = 0; o < n; ++o) nearer += distance[o] < mine || (distance[o] == mine && other[o] < me);
-        if (me == cell || nearer >= n_nearest) continue;
-        if (me >= from_cell) atomicAdd(&later, 1);
-        if (nearer == n_nearest - 1) kth[item] = mine;
+    const i64 infinite = __double_as_longlong(1.0 / 0.0);
+    i64 found = n >= n_nearest ? 0 : infinite;  // the largest number that fewer than n_nearest distances are smaller than
+    int turn = 0, below = 0;
+    for (int bit = 62; bit >= 0 && n >= n_nearest; --bit) {
+        const i64 middle = found | 1LL << bit;
+        int here = 0;
+        for (int c = threadIdx.x; c < n; c += blockDim.x) here += __double_as_longlong(distance[c]) < middle;
+        here = block_sum(here, places, turn++);
+        if (here < n_nearest) {
+            found = middle;
+            below = here;
+        }
     }
-    __syncthreads();
-    if (threadIdx.x == 0) among[item] = kth[item] < 1.0 / 0.0 ? later : 0;
+    if (found >= infinite) {
+        if (threadIdx.x == 0) {
+            kth[item] = 1.0 / 0.0;
+            among[item] = 0;
+        }
+        return;
+    }
+    int later = 0, later_ties = 0, ties = 0;
+    for (int c = threadIdx.x; c < n; c += blockDim.x) {
+        const i64 mine = __double_as_longlong(distance[c]);
+        later += mine < found && other[c] >= from_cell;
+        ties += mine == found;
+        later_ties += mine == found && other[c] >= from_cell;
+    }
+    later = block_sum(later, places, turn++);
+    ties = block_sum(ties, places, turn++);
+    if (ties > n_nearest - below) {  // those of the smallest indices
+        later_ties = 0;
+        for (int c = threadIdx.x; c < n; c += blockDim.x) {
+            if (__double_as_longlong(distance[c]) != found || other[c] < from_cell) continue;
+            int nearer = 0;
+            for (int o = 0; o < n; ++o) nearer += __double_as_longlong(distance[o]) == found && other[o] < other[c];
+            later_ties += nearer < n_nearest - below;
+        }
+    }
+    later_ties = block_sum(later_ties, places, turn++);
+    if (threadIdx.x == 0) {
+        kth[item] = __longlong_as_double(found);
+        among[item] = later + later_ties;
+    }
 }

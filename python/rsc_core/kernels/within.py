@@ -6,7 +6,11 @@ import numpy as np
 from rsc_core.kernels.twin import twin
 
 SAMPLE = 32_768  # values of a row that a CUDA block of 1024 threads holds in registers
-ROOM = 4_000  # candidates of a cell that fit the shared memory of a CUDA block
+BYTES, SUMS = 12, 8  # of shared memory for a candidate, its distance and its index, and for two sums
+
+
+def _shared(x, n_dims, first_cell, candidates, filled, room, *_):
+    return room * BYTES + SUMS
 
 
 @twin("float32 int64 int64 float32", threads=1024, per_item=1024)
@@ -29,11 +33,11 @@ def within_limits(n_items, values, n_rows, n_columns, piece, first_column, limit
                 filled[row] += 1
 
 
-@twin("float64 int64 int64 int32 int32 int64 int64 int64 float64 int64", per_item=256)
+@twin("float64 int64 int64 int32 int32 int64 int64 int64 float64 int64", per_item=256, shared=_shared)
 def nearest_from(n_items, x, n_dims, first_cell, candidates, filled, room, n_nearest, from_cell, kth, among):
     """Of each cell's nearest others, by (squared distance, index): the largest squared distance, and how many are ``from_cell`` or later.
 
-    Infinite where there are fewer candidates than neighbours, or more than room.
+    Infinite where there are fewer candidates than neighbours, more than room, or no shared memory for as many as there is room for.
     """
     for item in numba.prange(n_items):
         cell, n = first_cell + item, filled[item]

@@ -114,6 +114,36 @@ def row_blocks(x):
     return x if isinstance(x, RowBlocks) else [(0, x.tocsr() if hasattr(x, "tocsr") else x)]
 
 
+def rows_in_blocks(x, rows, per_nnz: int):
+    """Some rows of a matrix: at once where what is made of them fits the free memory, else in row blocks.
+
+    Parameters
+    ----------
+    x
+        CSR or :class:`RowBlocks`.
+    rows
+        int64 positions of the host, rising.
+    per_nnz
+        Bytes of a non-zero of the rows and of what is made of it.
+    """
+    from rsc_core.pp._moments import some_rows
+
+    if isinstance(x, RowBlocks):
+        return some_rows(x, rows)
+    xp = backend.xp_of(x)
+    sizes = np.diff(backend.to_host(x.indptr).astype(np.int64, copy=False))[rows]
+    memory = {"whole": per_nnz * int(sizes.sum()), "fixed": 0, "per_nnz": per_nnz, "least_nnz": 1}
+    plan = backend.plan("cpu" if xp is np else "gpu", **memory)
+    if plan.rung == "whole":
+        return some_rows(x, rows)
+    edges, together = cut(np.r_[0, np.cumsum(sizes)], plan.block_nnz), len(rows) == x.shape[0]
+
+    def take(start, stop):
+        return x[start:stop] if together else some_rows(x, rows[start:stop])
+
+    return RowBlocks(take, edges, (len(rows), x.shape[1]), xp)
+
+
 def cut(indptr, max_nnz: int) -> list[int]:
     """Edges of blocks of whole strips with at most ``max_nnz`` non-zeros, a strip at least.
 

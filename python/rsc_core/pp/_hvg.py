@@ -278,6 +278,12 @@ def trend(mean, variance, span: float) -> np.ndarray:
     return expected
 
 
+def _medians(values, sizes) -> np.ndarray:
+    """Medians of the columns of a float64 matrix; ``sizes`` says how many values of each are not NaN (none: NaN)."""
+    rising, column = np.sort(values, axis=0), np.arange(values.shape[1])  # NaN last
+    return (rising[np.maximum(sizes - 1, 0) // 2, column] + rising[sizes // 2, column]) / 2
+
+
 def _chosen(normalized, n_top_genes: int, batches_first: bool) -> dict[str, np.ndarray]:
     """Ranks over batches, and the genes that they choose: ``normalized`` is float64 (batches, genes)."""
     order = np.argsort(-normalized, axis=1, kind="stable")
@@ -285,8 +291,7 @@ def _chosen(normalized, n_top_genes: int, batches_first: bool) -> dict[str, np.n
     np.put_along_axis(rank, order, np.arange(normalized.shape[1], dtype=np.float64)[None, :], axis=1)
     rank[rank >= n_top_genes] = np.nan
     n_batches = (~np.isnan(rank)).sum(axis=0)
-    median = np.full(normalized.shape[1], np.nan)
-    median[n_batches > 0] = np.nanmedian(rank[:, n_batches > 0], axis=0)
+    median = _medians(rank, n_batches)
     order = np.lexsort((median, -n_batches) if batches_first else (-n_batches, median))
     return {
         "variances_norm": normalized.mean(axis=0),

@@ -10,19 +10,27 @@ from rsc_core.kernels import moments as kernels
 from rsc_core.kernels import panels
 from rsc_core.pp._blocks import row_blocks
 from rsc_core.pp._moments import PANEL, by_panels, gene_mean_variance, some_rows, tiles, totals
-from rsc_core.pp._pca import select_genes
 
 NODES = 28  # of a piece of length 2 in log share: 3.4^-28 is below 1e-14
 NORMAL_QUARTILE = 0.6744897501960817  # of the standard normal: the median absolute deviation over it estimates a standard deviation
 
 
-def dispersions(x, flavor: str, n_bins: int = 20, log_base: float | None = None) -> pd.DataFrame:
+def dispersion_moments(x, flavor: str, log_base: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of the genes of which a flavor makes dispersions: ``x`` holds log(1 + x) of the base for seurat."""
+    seurat = flavor == "seurat"
+    mean, variance = gene_mean_variance(x, np.log(log_base) if seurat and log_base else 1.0, seurat)
+    if not np.isfinite(variance).all():
+        raise ValueError(f"flavor {flavor!r}: a gene's variance is not finite; it takes log(1 + x), run pp.log1p first")
+    return mean, variance
+
+
+def dispersions(mean, variance, flavor: str, n_bins: int = 20) -> dict[str, np.ndarray]:
     """Variance over mean of each gene, compared with genes of like mean.
 
     Parameters
     ----------
-    x
-        CSR (cells, genes): log(1 + x) of the base ``log_base`` for seurat.
+    mean, variance
+        float64 (genes,) of :func:`dispersion_moments`.
     flavor
         ``"seurat"``: logarithms of the dispersion of exp(x) - 1, standardised by mean and standard deviation of ``n_bins``
         bins of equal width of log mean. ``"cell_ranger"``: dispersions, by median and median absolute deviation of bins
@@ -30,31 +38,38 @@ def dispersions(x, flavor: str, n_bins: int = 20, log_base: float | None = None)
 
     Returns
     -------
-    Table (genes,): means, dispersions, dispersions_norm, float64. NaN for a gene without variance (seurat).
+    means, dispersions, dispersions_norm: float64 (genes,). NaN for a gene without variance (seurat).
     """
-    seurat = flavor == "seurat"
-    mean, variance = gene_mean_variance(x, np.log(log_base) if seurat and log_base else 1.0, seurat)
-    if not np.isfinite(variance).all():
-        raise ValueError(f"flavor {flavor!r}: a gene's variance is not finite; it takes log(1 + x), run pp.log1p first")
-    mean[mean == 0] = 1e-12  # as in scanpy: a gene expressed nowhere has dispersion 0
+    mean = np.where(mean == 0, 1e-12, mean)  # as in scanpy: a gene expressed nowhere has dispersion 0
     dispersion = variance / mean
-    if seurat:
+    if flavor == "seurat":
         dispersion[dispersion == 0] = np.nan
         mean, dispersion = np.log1p(mean), np.log(dispersion)
-    table = pd.DataFrame({"means": mean, "dispersions": dispersion})
-    edges = n_bins if seurat else np.unique(np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf])
-    bins = pd.cut(table["means"], edges)
-    groups = table["dispersions"].groupby(bins, observed=True)
-    if seurat:
-        center, spread = groups.mean(), groups.std()
-        alone = spread.isna()
-        spread[alone], center[alone] = center[alone], 0.0  # a gene alone in its bin: 1
+        edges = np.linspace(mean.min(), mean.max(), n_bins + 1)
+        edges[0] -= 0.001 * (edges[-1] - edges[0])
     else:
-        center = groups.median()
-        spread = groups.agg(lambda d: np.median(np.abs(d - np.median(d)))) / NORMAL_QUARTILE
+        edges = np.unique(np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf])
+    bins = np.searchsorted(edges, mean)
+
+    def of_bins(values, statistic):
+        return pd.Series(values).groupby(bins).transform(statistic).to_numpy()
+
+    if flavor == "seurat":
+        center, spread = of_bins(dispersion, "mean"), of_bins(dispersion, "std")
+        alone = np.isnan(spread)  # a gene alone in its bin: 1
+        center, spread = np.where(alone, 0.0, center), np.where(alone, center, spread)
+    else:
+        center = of_bins(dispersion, "median")
+        spread = of_bins(np.abs(dispersion - center), "median") / NORMAL_QUARTILE
     with np.errstate(divide="ignore", invalid="ignore"):
-        table["dispersions_norm"] = (dispersion - center.loc[bins].to_numpy()) / spread.loc[bins].to_numpy()
-    return table
+        return {"means": mean, "dispersions": dispersion, "dispersions_norm": (dispersion - center) / spread}
+
+
+def within_limits(table, limits) -> np.ndarray:
+    """Which genes lie within (min_mean, max_mean, min_disp, max_disp), the limits themselves outside."""
+    low, high, least, most = limits
+    means, norm = table["means"], np.nan_to_num(table["dispersions_norm"])
+    return (means > low) & (means < high) & (norm > least) & (norm < most)
 
 
 def by_dispersion(x, batches, flavor, n_top_genes, limits, n_bins, log_base) -> dict[str, np.ndarray]:
@@ -65,39 +80,41 @@ def by_dispersion(x, batches, flavor, n_top_genes, limits, n_bins, log_base) -> 
     batches
         Positions of the cells of each batch.
     limits
-        (min_mean, max_mean, min_disp, max_disp), open; used where ``n_top_genes`` is None.
+        See :func:`within_limits`; used where ``n_top_genes`` is None.
     """
 
-    def chosen(table):
-        low, high, least, most = limits
-        means, norm = table["means"], np.nan_to_num(table["dispersions_norm"])
-        return (means > low) & (means < high) & (norm > least) & (norm < most)
-
     def top(table):
-        norm = table["dispersions_norm"].to_numpy()
+        norm = table["dispersions_norm"]
         some = np.sort(norm[~np.isnan(norm)])
         return norm >= some[-min(n_top_genes, some.size)] if some.size else np.zeros(norm.size, dtype=bool)
 
     n_genes, tables = x.shape[1], []
     for rows in batches:
-        part, genes = some_rows(x, rows), np.arange(n_genes)
-        if len(batches) > 1:
-            genes = np.flatnonzero(totals(part, 0, expressed=True))
-            part = part if genes.size == n_genes else select_genes(part, genes)
-        table = dispersions(part, flavor, n_bins, log_base)
-        table["highly_variable"] = (chosen(table) if n_top_genes is None else top(table)).astype(np.float64)
-        tables.append(table.set_index(genes).reindex(np.arange(n_genes), fill_value=0.0).astype({"highly_variable": bool}))
+        part = some_rows(x, rows)
+        moments = dispersion_moments(part, flavor, log_base)
+        genes = slice(None) if len(batches) == 1 else totals(part, 0, expressed=True) > 0
+        table = dispersions(*(values[genes] for values in moments), flavor, n_bins)
+        table["highly_variable"] = within_limits(table, limits) if n_top_genes is None else top(table)
+        tables.append({name: _placed(values, genes, n_genes) for name, values in table.items()})
     if len(tables) == 1:
-        return {name: tables[0][name].to_numpy() for name in tables[0]}
-    mean = pd.concat(tables).groupby(level=0)[["means", "dispersions", "dispersions_norm"]].mean()  # without NaN
-    n_batches = sum(table["highly_variable"].to_numpy().astype(np.int64) for table in tables)
+        return tables[0]
+    n_batches = sum(table.pop("highly_variable").astype(np.int64) for table in tables)
+    joined = pd.DataFrame({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+    mean = joined.groupby(np.tile(np.arange(n_genes), len(tables))).mean()  # without NaN
     columns = {name: mean[name].to_numpy() for name in mean}
     columns |= {"highly_variable_nbatches": n_batches, "highly_variable_intersection": n_batches == len(tables)}
     if n_top_genes is None:
         columns["dispersions_norm"] = np.nan_to_num(columns["dispersions_norm"])
-        return columns | {"highly_variable": chosen(columns)}
+        return columns | {"highly_variable": within_limits(columns, limits)}
     order = np.lexsort((-np.nan_to_num(columns["dispersions_norm"], nan=-np.inf), -n_batches))
     return columns | {"highly_variable": first(order, n_top_genes)}
+
+
+def _placed(values, genes, n_genes: int) -> np.ndarray:
+    """Values of some genes among those of all, which are 0."""
+    out = np.zeros(n_genes, dtype=values.dtype)
+    out[genes] = values
+    return out
 
 
 def first(order, n: int) -> np.ndarray:

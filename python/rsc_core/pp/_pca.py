@@ -126,6 +126,22 @@ def principal_components(x, n_comps: int, zero_center: bool = True, solver: str 
     A share of no variance is 0.
     """
     xp, n_cells = backend.xp_of(x), x.shape[0]
+    loadings, mean, variance, ratio = principal_axes(x, n_comps, zero_center, solver, seed)
+    shift = mean @ loadings if zero_center else xp.zeros(n_comps)
+    columns, scores = xp.ascontiguousarray(loadings), xp.empty((n_cells, n_comps), dtype=np.float32)
+    for first, matrix in row_blocks(x):
+        if hasattr(matrix, "indptr"):
+            out = scores[first : first + matrix.shape[0]]
+            kernels.scores_of_rows(matrix.shape[0], *backend.csr_parts(matrix, np.float32), columns, shift, n_comps, out)
+            continue
+        for start, block in dense_blocks(matrix):
+            scores[first + start : first + start + block.shape[0]] = block @ loadings - shift
+    return scores, loadings, variance, ratio
+
+
+def principal_axes(x, n_comps: int, zero_center: bool = True, solver: str = "covariance_eigh", seed: int = 0):
+    """Loadings, means of the genes, variances and their shares: :func:`principal_components` without the scores."""
+    xp, n_cells = backend.xp_of(x), x.shape[0]
     degrees = n_cells - 1 if zero_center else n_cells
     if solver == "covariance_eigh":
         total, gram = sums_and_products(x)
@@ -142,10 +158,7 @@ def principal_components(x, n_comps: int, zero_center: bool = True, solver: str 
     loadings = loadings * xp.where(largest < 0, -1.0, 1.0)
     shift = mean @ loadings
     variance = xp.maximum(size, 0) / degrees - (0 if zero_center else shift * shift)
-    scores = xp.empty((n_cells, n_comps), dtype=np.float32)
-    for start, block in dense_blocks(x):
-        scores[start : start + block.shape[0]] = block @ loadings - (shift if zero_center else 0)
-    return scores, loadings, variance, variance / full_variance if full_variance > 0 else xp.zeros_like(variance)
+    return loadings, mean, variance, xp.where(full_variance > 0, variance / xp.where(full_variance > 0, full_variance, 1.0), 0.0)
 
 
 def sums_and_products(x):

@@ -62,15 +62,16 @@ def calculate_qc_metrics(adata, *, qc_vars=(), percent_top=None, layer=None, log
         raise ValueError(
             f"cell {adata.obs_names[wrong[0]]!r} has values that are negative or not whole ({wrong.size} such cells); counts are needed"
         )
-    cells, genes = _cell_table(sums, qc_vars, adata.obs_names, log1p), _gene_table(sums, adata.n_obs, adata.var_names, log1p)
+    cells, genes = _of_cells(sums, qc_vars, log1p), _of_genes(sums, adata.n_obs, log1p)
     if percent_top:
         with np.errstate(invalid="ignore"):
             share = top_sums(counts, percent_top) / sums["cell_total"][:, None] * 100
-        cells[[f"pct_counts_in_top_{n}_genes" for n in percent_top]] = share
+        cells |= {f"pct_counts_in_top_{n}_genes": share[:, i] for i, n in enumerate(percent_top)}
     if not inplace:
-        return cells, genes
-    adata.obs[cells.columns] = cells
-    adata.var[genes.columns] = genes
+        return pd.DataFrame(cells, index=adata.obs_names), pd.DataFrame(genes, index=adata.var_names)
+    for table, columns in ((adata.obs, cells), (adata.var, genes)):
+        for name, column in columns.items():
+            table[name] = column
     return None
 
 
@@ -123,21 +124,28 @@ def top_sums(counts, tops) -> np.ndarray:
     return np.concatenate(sums)
 
 
-def _cell_table(sums, qc_vars, names, log1p: bool) -> pd.DataFrame:
-    total = sums["cell_total"].astype(np.float64)
-    table = {"n_genes_by_counts": sums["cell_genes"], "total_counts": total}
-    table |= {f"total_counts_{name}": sums["cell_class"][:, i].astype(np.float64) for i, name in enumerate(qc_vars)}
-    if log1p:
-        table = {key: value for name, column in table.items() for key, value in ((name, column), (f"log1p_{name}", np.log1p(column)))}
+def _log1p(whole) -> np.ndarray:
+    """log(1 + x) of int64 numbers of at least 0: of each number that is possible once, where these are fewer."""
+    most = whole.max(initial=0)
+    return np.log1p(np.arange(most + 1, dtype=np.float64))[whole] if most < whole.size else np.log1p(whole.astype(np.float64))
+
+
+def _of_cells(sums, qc_vars, log1p: bool) -> dict[str, np.ndarray]:
+    whole = {"n_genes_by_counts": sums["cell_genes"], "total_counts": sums["cell_total"]}
+    whole |= {f"total_counts_{name}": sums["cell_class"][:, i] for i, name in enumerate(qc_vars)}
+    table = {}
+    for name, numbers in whole.items():
+        table[name] = numbers if name == "n_genes_by_counts" else numbers.astype(np.float64)
+        if log1p:
+            table[f"log1p_{name}"] = _log1p(numbers)
     with np.errstate(invalid="ignore"):
-        table |= {f"pct_counts_{name}": table[f"total_counts_{name}"] / total * 100 for name in qc_vars}
-    return pd.DataFrame(table, index=names)
+        return table | {f"pct_counts_{name}": table[f"total_counts_{name}"] / table["total_counts"] * 100 for name in qc_vars}
 
 
-def _gene_table(sums, n_cells: int, names, log1p: bool) -> pd.DataFrame:
+def _of_genes(sums, n_cells: int, log1p: bool) -> dict[str, np.ndarray]:
     total, cells = sums["gene_total"].astype(np.float64), sums["gene_cells"]
     table = {"n_cells_by_counts": cells, "mean_counts": total / n_cells}
     table |= {"pct_dropout_by_counts": (1 - cells / n_cells) * 100, "total_counts": total}
     if log1p:
         table |= {"log1p_mean_counts": np.log1p(table["mean_counts"]), "log1p_total_counts": np.log1p(total)}
-    return pd.DataFrame(table, index=names)
+    return table

@@ -107,14 +107,15 @@ def without_columns(x, regressors):
     unit -= unit.mean(axis=1, keepdims=True)  # what rounding of large means left
     length = np.sqrt((unit * unit).sum(axis=1, keepdims=True))
     unit /= np.where(length > SAME * np.abs(regressors).max(axis=1, initial=0, keepdims=True) * np.sqrt(n_cells), length, np.inf)
-    size, vectors = np.linalg.eigh(unit @ unit.T)
+    size, vectors = np.linalg.eigh([(unit * row).sum(axis=1) for row in unit])  # a BLAS would wake threads for it
     inverse = (vectors / np.where(size > SAME, size, np.inf)) @ vectors.T
-    design = np.empty((n_cells, len(unit) + 1))
-    design[:, 0], design[:, 1:] = 1 / np.sqrt(n_cells), unit.T
-    solve = np.zeros((design.shape[1],) * 2)
+    solve = np.zeros((len(unit) + 1,) * 2)
     solve[0, 0], solve[1:, 1:] = 1.0, inverse
-    design = xp.asarray(design)
-    coefficients = xp.asarray(solve @ backend.to_host(_products(x, design)))
+    solve, design = xp.asarray(solve), xp.empty((n_cells, len(solve)))
+    design[:, 0], design[:, 1:] = 1 / np.sqrt(n_cells), xp.asarray(unit).T
+    products, coefficients = _products(x, design), xp.zeros((len(solve), n_genes))
+    for j in range(len(solve)):
+        coefficients += solve[:, j : j + 1] * products[j]
 
     def change(start, block):
         here, out = design[start : start + block.shape[0]], xp.empty(block.shape, dtype=np.float32)

@@ -16,6 +16,8 @@ from rsc_core.pp._search import SURPLUS, Space, nearest_among, nearest_of_all
 ROWS, COLUMNS = 4096, 1 << 15  # of the products that are in memory at once; no result depends on it
 PIECE = 4096  # columns that an item of a kernel takes
 DEVIATIONS = 5  # of the sample's count that the limits, and the room for candidates, leave
+MOST_CANDIDATES = 12_000  # of a cell: chips from 2020 on have the shared memory
+LISTED = 1 << 27  # neighbours, 16 bytes each, that are listed at once where cells are searched; no result depends on it
 
 
 def later_neighbors(x, n_nearest: int, from_cell: int) -> np.ndarray:
@@ -35,8 +37,19 @@ def later_neighbors(x, n_nearest: int, from_cell: int) -> np.ndarray:
     """
     space = Space.of(x)
     if backend.xp_of(x) is np:
-        return (nearest_of_all(space, n_nearest)[0] >= from_cell).sum(axis=1)
+        if len(space.cells) * n_nearest <= LISTED:
+            return (nearest_of_all(space, n_nearest)[0] >= from_cell).sum(axis=1)
+        return _searched(space, space.cells, n_nearest, from_cell)
     return by_limits(space, n_nearest, from_cell)
+
+
+def _searched(space: Space, cells, n_nearest: int, from_cell: int) -> np.ndarray:
+    """:func:`later_neighbors` of some cells by a search that lists their neighbours, those of a few cells at once."""
+    step, found = max(1, LISTED // n_nearest), []
+    for start in range(0, len(cells), step):
+        nearest = nearest_among(space, cells[start : start + step], space.cells, n_nearest)[0]
+        found.append(backend.to_host((nearest >= from_cell).sum(axis=1)))
+    return np.concatenate(found)
 
 
 def by_limits(space: Space, n_nearest: int, from_cell: int) -> np.ndarray:
@@ -45,7 +58,7 @@ def by_limits(space: Space, n_nearest: int, from_cell: int) -> np.ndarray:
     place, room = _sizes(n_nearest, n_cells)
     among, kth = xp.zeros(n_cells, dtype=np.int64), xp.full(n_cells, np.inf)
     limit, square = xp.zeros(n_cells, dtype=np.float32), (space.centred * space.centred) @ xp.ones(n_dims, dtype=np.float32)
-    if room <= kernels.ROOM:
+    if room <= MOST_CANDIDATES:
         ours, others = _folded(space.centred, square)
         sample = xp.ascontiguousarray(others[xp.asarray(_drawn(n_cells))])
         for start in range(0, n_cells, ROWS):
@@ -63,8 +76,7 @@ def by_limits(space: Space, n_nearest: int, from_cell: int) -> np.ndarray:
     rest = np.flatnonzero(backend.to_host(unsure))
     among = backend.to_host(among)
     if len(rest):
-        nearest = nearest_among(space, xp.asarray(rest), space.cells, n_nearest)[0]
-        among[rest] = (backend.to_host(nearest) >= from_cell).sum(axis=1)
+        among[rest] = _searched(space, xp.asarray(rest), n_nearest, from_cell)
     return among
 
 
