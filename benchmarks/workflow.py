@@ -4,8 +4,9 @@
 usage: python benchmarks/workflow.py --trace results/pipeline_info/trace.txt --output benchmarks/results/workflow.json [--label gpu]
 
 Wall time of a task = start-up (Nextflow's wrapper, interpreter, imports, and all that is outside its steps) + read + compute +
-write, the last three from ``<output>.run.json`` in its work folder. The run's wall time is from the first submission to the
-last completion.
+write, the last three from ``<output>.run.json`` in its work folder; of the start-up, ``imports`` is what passes in the process before
+the stage begins, ``outside`` what passes out of the process. The run's wall time is from the first submission to the last
+completion.
 """
 
 import csv
@@ -51,6 +52,8 @@ def _task(row) -> dict:
         "status": row["status"],
         "wall": wall,
         "start_up": wall - compute - sum(part.values()) if steps else None,
+        "imports": records[0].get("start_seconds") if records else None,
+        "outside": wall - max(record.get("process_seconds", 0) for record in records) if records else None,
         **(part if steps else dict.fromkeys(PARTS)),
         "compute": compute if steps else None,
         "steps": {step["step"]: step["seconds"] for step in steps},

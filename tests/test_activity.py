@@ -1,7 +1,12 @@
 """ulm and mlm against decoupler, adjusted p-values from first principles, the ACTIVITY stage."""
 
+import functools
+import inspect
 import json
+import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -12,8 +17,9 @@ import pytest
 import scipy.sparse as sp
 from click.testing import CliRunner
 
-from rsc_core import dc
+from rsc_core import backend, dc
 from rsc_core.dc._rank_sources import rank_sources
+from rsc_core.dc._read import cells_at_a_time
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
 from rsc_core.io.store import CountsStore
@@ -23,6 +29,21 @@ from rsc_core.stats import benjamini_hochberg
 
 BIN = Path(__file__).parents[1] / "bin"
 METHODS = ("ulm", "mlm")
+TEN = {"times": 10}
+ALL = {
+    "aucell": {},
+    "gsea": TEN,
+    "gsva": {},
+    "mlm": {},
+    "ora": {},
+    "ulm": {},
+    "viper": {},
+    "waggr": TEN,
+    "wmean": TEN,
+    "wsum": TEN,
+    "zscore": {},
+}
+TABLES = {"aucell": ("score",), "gsva": ("score",)} | dict.fromkeys(("wmean", "wsum"), ("score", "norm", "corr", "padj"))
 
 
 def network(n_sources, n_genes, n_targets, seed=0):
@@ -100,21 +121,77 @@ def test_the_unit_of_weights_does_not_matter(to_xp, method):
     np.testing.assert_array_equal(once.obsm[f"score_{method}"], twice.obsm[f"score_{method}"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_data_frame_raw_and_layer(method):
+    """Of a DataFrame the tables come back; a layer and raw give what X gives."""
     x, net = normalised(12, 60, mean=2), network(3, 60, 15)
-    adata = cases.annotated(x)
-    getattr(dc, method)(adata, net)
-    expected = adata.obsm[f"score_{method}"]
-    score, adjusted = getattr(dc, method)(pd.DataFrame(x.toarray(), adata.obs_names, adata.var_names), net)
-    pd.testing.assert_frame_equal(score, expected, check_exact=True)
-    pd.testing.assert_frame_equal(adjusted, adata.obsm[f"padj_{method}"], check_exact=True)
+    call, adata = functools.partial(getattr(dc, method), net=net, **ALL[method]), cases.annotated(x)
+    assert call(adata) is None
+    assert set(adata.obsm) == {f"{table}_{method}" for table in TABLES.get(method, ("score", "padj"))}
+    returned = call(pd.DataFrame(x.toarray(), adata.obs_names, adata.var_names))
+    returned = (returned,) if isinstance(returned, pd.DataFrame) else returned
+    for table, values in zip(TABLES.get(method, ("score", "padj")), returned, strict=True):
+        pd.testing.assert_frame_equal(values, adata.obsm[f"{table}_{method}"], check_exact=True)
     other = cases.annotated(sp.csr_matrix(x.shape, dtype=np.float32))
     other.layers["l"], other.raw = x, adata
-    getattr(dc, method)(other, net, layer="l")
-    pd.testing.assert_frame_equal(other.obsm[f"score_{method}"], expected, check_exact=True)
-    getattr(dc, method)(other, net, raw=True)
-    pd.testing.assert_frame_equal(other.obsm[f"score_{method}"], expected, check_exact=True)
+    for where in ({"layer": "l"}, {"raw": True}):
+        call(other, **where)
+        for key, values in adata.obsm.items():
+            pd.testing.assert_frame_equal(other.obsm[key], values, check_exact=True)
+            del other.obsm[key]
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_arguments_that_all_methods_have(method, capsys):
+    """``tmin`` leaves sources out, ``verbose`` says what is there; values and blocks that cannot be are refused."""
+    x, net = normalised(12, 60, mean=2, empty_gene=3), pd.concat([network(3, 60, 15), network(1, 60, 6, seed=5).assign(source="small")])
+    call, adata = functools.partial(getattr(dc, method), net=net, **ALL[method]), cases.annotated(x)
+    call(adata, tmin=10, verbose=True)
+    assert list(adata.obsm[f"score_{method}"]) == ["s0", "s1", "s2"]
+    n_seen = (x.toarray() != 0).any(axis=0).sum()
+    assert capsys.readouterr().err == f"{method}: 3 sources, {n_seen} genes, 12 cells\n"
+    call(adata, tmin=1)
+    assert list(adata.obsm[f"score_{method}"]) == ["s0", "s1", "s2", "small"] and not capsys.readouterr().err
+    for wrong, message in (
+        ({"bsize": 0}, "bsize is 0; it must be 1 or more"),
+        ({"raw": True}, "raw is True, but data.raw is empty"),
+        ({"tmin": 99}, "No source of the network has 99 targets among the 59 genes"),
+    ):
+        with pytest.raises((ValueError, InvalidInput), match=message):
+            call(adata, **wrong)
+    adata.X.data[7] = np.inf
+    with pytest.raises(ValueError, match="cell 'c0': gene '.*' is inf; remove the cell, or replace the value"):
+        call(adata)
+
+
+@pytest.mark.parametrize("method", ["aucell", "gsea", "gsva", "mlm", "ora", "ulm", "viper", "waggr", "zscore"])
+def test_arguments_are_decouplers(method):
+    """Of the same names and defaults; but for ``empty``, ``tval`` and the cells of a block."""
+    import decoupler
+
+    theirs = getattr(decoupler.mt, method)
+    both = [inspect.signature(f).parameters for f in (theirs.func, type(theirs).__call__)]
+    wanted = {name: argument.default for part in both for name, argument in part.items()}
+    ours = {name: argument.default for name, argument in inspect.signature(getattr(dc, method)).parameters.items()}
+    internal = {"self", "mat", "adj", "cnct", "starts", "offsets", "kwargs"}
+    assert list(ours)[:2] == ["data", "net"] and {"layer", "bsize"} <= set(ours)
+    for name in set(wanted) - internal - {"empty", "tval", "bsize"}:
+        assert ours[name] == wanted[name], name
+
+
+def test_blocks_fit_the_free_memory(to_xp, monkeypatch):
+    """No result depends on it."""
+    x, net = normalised(130, 90, mean=2), network(5, 90, 20)
+    whole, parts = cases.annotated(to_xp(x)), cases.annotated(to_xp(x))
+    for method in ("ulm", "aucell", "wsum"):
+        getattr(dc, method)(whole, net, **ALL[method])
+    monkeypatch.setattr(backend, "available_bytes", lambda name: 4 * 4000)
+    assert cells_at_a_time(backend.csr_parts(x), 16384, 100) == int(4000 / (100 + 8 * x.nnz / 130)) > 1
+    assert cells_at_a_time(backend.csr_parts(x), 16384, 1e9) == 1 and cells_at_a_time(backend.csr_parts(x), 2) == 2
+    for method in ("ulm", "aucell", "wsum"):
+        getattr(dc, method)(parts, net, **ALL[method])
+    for key, values in whole.obsm.items():
+        pd.testing.assert_frame_equal(parts.obsm[key], values, check_exact=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -149,6 +226,10 @@ def test_bad_data(to_xp):
     adata.var_names = ["g0", *adata.var_names[:-1]]
     with pytest.raises(ValueError, match="gene name 'g0' comes more than once"):
         dc.ulm(adata, net)
+    twice = pd.concat([net, net.iloc[[4]]], ignore_index=True)
+    edge = " -> ".join(net.loc[4, ["source", "target"]])
+    with pytest.raises(InvalidInput, match=rf"net: row {len(net)}: the edge {edge} came before \(1 such rows\)"):
+        dc.ulm(cases.annotated(to_xp(x)), twice)
 
 
 def test_adjustment_with_missing_values():
@@ -235,10 +316,40 @@ def test_rank_sources_groups():
     np.testing.assert_allclose(ranked["p_value"][:3], 2 * norm.sf(z), rtol=1e-12)
     with pytest.raises(ValueError, match="obsm has no 'score_ulm'; it has score_mlm"):
         dc.rank_sources_groups(adata, "cluster")
+    with pytest.raises(ValueError, match="obs has no column 'leiden'; it has cluster"):
+        dc.rank_sources_groups(adata, "leiden", score="score_mlm")
+    with pytest.raises(ValueError, match="method is 'anova'; it must be one of t-test, wilcoxon"):
+        dc.rank_sources_groups(adata, "cluster", score="score_mlm", method="anova")
 
 
-def test_names_of_decoupler_1():
-    assert dc.run_mlm is dc.mlm and dc.run_wsum is dc.wsum
+def test_stage_names_the_mismatch_of_organisms(inputs, tmp_path):
+    """Exit code 65, and nothing is left behind."""
+    net = dc.read_network(inputs["network"])
+    net.assign(target=net["target"].str.capitalize()).drop_duplicates(["source", "target"]).to_csv(tmp_path / "mouse.csv", index=False)
+    options = [f"--{key}={value}" for key, value in (inputs | {"network": tmp_path / "mouse.csv"}).items()]
+    options += ["--output", tmp_path / "a.h5ad", "--tables", tmp_path / "t"]
+    done = subprocess.run([sys.executable, BIN / "activity.py", *options], capture_output=True, text=True)
+    assert done.returncode == 65 and not (tmp_path / "a.h5ad").exists()
+    error, remedy = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: ") and "the same but for upper and lower case" in error
+    assert remedy.startswith("remedy: Network and data seem to be of different organisms")
+
+
+def test_the_schemas_know_all_methods():
+    """Of --networks, and of --activity_methods; and the page of methods."""
+    root, known = BIN.parent, sorted([*activity.METHODS, "consensus"])
+    sheet = json.loads((root / "assets" / "schema_networks.json").read_text())["items"]["properties"]["methods"]["pattern"]
+    groups = json.loads((root / "nextflow_schema.json").read_text())["$defs"].values()
+    (single,) = (group["properties"]["activity_methods"]["pattern"] for group in groups if "activity_methods" in group["properties"])
+    for pattern in (sheet, single):
+        assert re.fullmatch(pattern, ",".join(known)) and not re.fullmatch(pattern, "udt")
+    page = (root / "docs" / "methods.md").read_text()
+    assert all(f"dc.{name}`" in page for name in known if name != "waggr")
+
+
+@pytest.mark.parametrize("method", [*ALL, "consensus"])
+def test_names_of_decoupler_1(method):
+    assert getattr(dc, f"run_{method}") is getattr(dc, method)
 
 
 def test_stage_with_all_methods(inputs, tmp_path, backend_name):

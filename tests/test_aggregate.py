@@ -1,6 +1,7 @@
 """wsum, wmean, waggr: estimates against decoupler, permutations against plain loops over exact numbers."""
 
 import cases
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +86,9 @@ def test_p_from_exact_sums_with_ties(to_xp, n_sources):
     dc.waggr(adata, net, fun="wsum", times=TIMES, seed=3)
     for key in ("norm_wmean", "score_waggr"):
         np.testing.assert_array_equal(adata.obsm[key], adata.obsm["norm_wsum"])
+    for key in ("padj_wmean", "padj_waggr"):
+        np.testing.assert_array_equal(adata.obsm[key], adata.obsm["padj_wsum"])
+    np.testing.assert_allclose(adata.obsm["corr_wmean"], adata.obsm["score_wmean"] * -np.log10(p), rtol=1e-12, atol=1e-12)
 
 
 def test_no_result_depends_on_blocks_or_on_parts_of_the_sources(to_xp, monkeypatch):
@@ -155,12 +159,20 @@ def test_groups_of_permutations_are_as_good_as_others(to_xp):
 def test_seeds(to_xp):
     x, net = to_xp(normalised(10, 90, mean=2)), network(3, 90, 20)
     norms = []
-    for seed in (0, 1, 0):
+    for seed in (0, 1, 0, -1):
         adata = cases.annotated(x)
         dc.wsum(adata, net, times=20, seed=seed)
         norms.append(adata.obsm["norm_wsum"].to_numpy())
     np.testing.assert_array_equal(norms[0], norms[2])
-    assert (norms[0] != norms[1]).all() and (norms[0] != 0).all()
+    assert (norms[0] != norms[1]).all() and (norms[0] != norms[3]).all() and (norms[0] != 0).all()
+
+
+@pytest.mark.parametrize("method", ["wsum", "wmean", "waggr"])
+def test_without_permutations_there_is_the_estimate_alone(method):
+    for times in (0, 1):
+        adata = cases.annotated(normalised(10, 90, mean=2))
+        getattr(dc, method)(adata, network(3, 90, 20), times=times)
+        assert list(adata.obsm) == [f"score_{method}"]
 
 
 def test_where_the_null_does_not_vary(to_xp):
@@ -187,6 +199,9 @@ def test_functions(to_xp):
     dc.waggr(adata, net, fun="wsum", times=30)
     np.testing.assert_allclose(adata.obsm["score_waggr"], score, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(adata.obsm["padj_waggr"], adjusted, rtol=1e-12)
+    compiled = numba.njit(lambda x, w: np.max(x * w))
+    dc.waggr(adata, net, fun=compiled, times=0)
+    np.testing.assert_allclose(adata.obsm["score_waggr"], (values[:, :, None] * weights).max(axis=1), rtol=1e-12)
     with pytest.raises(ValueError, match="fun is 'median'"):
         dc.waggr(adata, net, fun="median")
     with pytest.raises(ValueError, match="fun cannot be compiled"):

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
-from rsc_core.io.store import write_store
-from rsc_core.metrics import lisi
+from rsc_core.io.store import CountsStore, write_store
+from rsc_core.metrics import lisi, silhouette
 from rsc_core.pp._harmony import harmony_integrate
 from rsc_core.pp._harmony_ridge import Ridge
 from rsc_core.pp._normalize import lognorm, size_factors
@@ -85,6 +85,7 @@ def test_equals_harmonypy(to_xp, pancreas):
         random_state=0,
         verbose=False,
     ).Z_corr
+    expected = harmonypy.compute_lisi(theirs, pancreas.obs, ["sample", "cell_type"]).mean(axis=0)
     for seed in (0, 1, 2):
         adata = on(pancreas, to_xp)
         harmony_integrate(adata, "sample", random_state=seed, flavor="harmony1")
@@ -95,6 +96,7 @@ def test_equals_harmonypy(to_xp, pancreas):
         mixed = effective_batches(ours, pancreas.obs["sample"])
         assert mixed > effective_batches(pancreas.obsm["X_pca"], pancreas.obs["sample"]) + 0.05
         assert mixed > effective_batches(theirs, pancreas.obs["sample"]) - 0.02
+        np.testing.assert_allclose(lisi(to_xp(ours), pancreas.obs["sample"], pancreas.obs["cell_type"]).mean(axis=1), expected, atol=0.02)
 
 
 def simulated(n_cells=900, seed=0):
@@ -120,7 +122,7 @@ def simulated(n_cells=900, seed=0):
     ids=str,
 )
 def test_harmony2_equals_harmonypy(to_xp, key, options, names):
-    """harmonypy 2.1 with the same arguments: every component above 0.99; its centroids and its order of cells are other draws."""
+    """harmonypy 2.1 with the same arguments: components above 0.99, LISI within 0.02; its centroids and order of cells are other draws."""
     import harmonypy
 
     cells = simulated()
@@ -130,6 +132,25 @@ def test_harmony2_equals_harmonypy(to_xp, key, options, names):
         cells.obsm["X_pca"], cells.obs, key, verbose=False, **{names.get(name, name): value for name, value in options.items()}
     ).Z_corr
     assert correlations(backend.to_host(adata.obsm["X_pca_harmony"]), theirs).min() > 0.99
+    for label in ("sample", "cell_type"):
+        expected = harmonypy.compute_lisi(theirs, cells.obs, [label]).mean()
+        assert lisi(adata.obsm["X_pca_harmony"], cells.obs[label]).mean() == pytest.approx(expected, abs=0.02)
+
+
+def test_harmony1_equals_harmonypy_on_simulated_cells(to_xp):
+    """harmonypy 2.1 set to the original, as in :func:`test_equals_harmonypy`."""
+    import harmonypy
+
+    cells = simulated()
+    adata = on(cells, to_xp)
+    harmony_integrate(adata, "sample", flavor="harmony1")
+    theirs = harmonypy.run_harmony(
+        cells.obsm["X_pca"], cells.obs, "sample", lamb=1.0, max_iter_kmeans=20, epsilon_cluster=1e-5, epsilon_harmony=1e-4, verbose=False
+    ).Z_corr
+    assert correlations(backend.to_host(adata.obsm["X_pca_harmony"]), theirs).min() > 0.99
+    for label in ("sample", "cell_type"):
+        expected = harmonypy.compute_lisi(theirs, cells.obs, [label]).mean()
+        assert lisi(adata.obsm["X_pca_harmony"], cells.obs[label]).mean() == pytest.approx(expected, abs=0.02)
 
 
 def test_harmony2_equals_harmonypy_on_real_cells(to_xp, pancreas):
@@ -305,7 +326,25 @@ def test_the_stage_equals_the_function(tmp_path, backend_name, to_xp):
     assert delta.record["parameters"]["batch_key"] == "sample"
     found = delta.uns["integration"]
     assert found["method"] == "harmony" and "clisi_after" not in found
+    for when, key in (("before", "X_pca"), ("after", "X_pca_harmony")):
+        assert found[f"ilisi_{when}"] == lisi(adata.obsm[key], cells.obs["sample"]).mean()
+        assert found[f"batch_silhouette_{when}"] == silhouette(adata.obsm[key], cells.obs["sample"])
     assert found["ilisi_after"] > found["ilisi_before"] + 0.5 and found["batch_silhouette_after"] < found["batch_silhouette_before"]
+
+
+def test_the_stage_reads_no_counts(tmp_path, backend_name, monkeypatch):
+    """A store of any size: Harmony takes the components, whose preprocessing goes through blocks of cells."""
+
+    def read(*_):
+        raise AssertionError("counts were read")
+
+    for way in ("rows", "device_rows"):  # all others go through these
+        monkeypatch.setattr(CountsStore, way, read)
+    files = integrate_files(tmp_path, shifted_batches())
+    integrate.run(**files, backend=backend_name)
+    assert read_delta(files["output"]).obsm["X_pca_harmony"].shape == (300, 8)
+    with pytest.raises(AssertionError, match="counts were read"):
+        CountsStore(files["store"]).counts()
 
 
 def test_the_stage_measures_labels_on_a_sample(tmp_path, backend_name, to_xp, monkeypatch):

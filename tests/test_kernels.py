@@ -66,6 +66,12 @@ def test_twins_have_the_same_arguments(source):
         assert "atomicAdd(" not in source.read_text() or not re.search(r"atomicAdd\([^;]*(float|double)", source.read_text())
 
 
+def test_orders_are_sorted_by_merging():
+    """numba names its quicksort of values and that of indices alike: of two functions from its cache, one then runs the other's."""
+    text = "".join(file.read_text() for file in KERNELS.glob("*.py"))
+    assert text.count("np.argsort(") == len(re.findall(r'np\.argsort\([^\n]*, kind="mergesort"\)', text)) > 0
+
+
 def test_random_bits_are_the_same_in_numba_and_numpy():
     index = np.arange(1000, dtype=np.uint64)
     for seed in (0, 1, 2**63 + 5):

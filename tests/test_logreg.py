@@ -4,6 +4,7 @@ import cases
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.tl import _multinomial, rank_genes_groups
@@ -32,6 +33,28 @@ def test_coefficients_equal_sklearn(to_xp, n_types, C):
     assert ours.converged and ours.gradient_norm <= 1e-7
     np.testing.assert_allclose(ours.coef, theirs.coef_, atol=1e-3)
     np.testing.assert_allclose(ours.intercept - ours.intercept.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=0.01)
+
+
+def test_500_groups_equal_sklearn(to_xp):
+    x, _ = expression(1500, 15)
+    label = np.arange(1500) % 500
+    ours = fit(lambda: [to_xp(x)], label, 15, tol=1e-7)
+    assert ours.converged
+    np.testing.assert_allclose(ours.coef, sklearn_fit(x, label).coef_, atol=1e-3)
+
+
+def test_sparse_cells_are_never_made_dense():
+    """All that is allocated at once, in bytes, against 1,000 cells of 20,000 genes as float32."""
+    import tracemalloc
+
+    x = sp.random(1000, 20_000, 0.002, format="csr", dtype=np.float32, random_state=0)
+    label = np.arange(1000) % 3
+    fit(lambda: [x], label, 20_000, max_iter=1)  # what is compiled and imported counts for nothing
+    tracemalloc.start()
+    fit(lambda: [x], label, 20_000, max_iter=5)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 0.5 * 4 * 1000 * 20_000
 
 
 def test_stops_by_sklearns_rule(to_xp):

@@ -60,6 +60,25 @@ def test_filter_equals_scanpy(pair, options, recomputed):
     assert any(gene is None for gene in result["a"]) and (options.get("max_out_group_fraction", 0) < 0.9 or any(result["a"]))
 
 
+def test_filter_of_a_result_against_a_reference_equals_scanpy(pair):
+    """Shares and fold changes are those against the rest then; the column is one of numbers."""
+    import scanpy as sc
+
+    ours, theirs = pair
+    for adata, function in ((ours, tl.rank_genes_groups), (theirs, sc.tl.rank_genes_groups)):
+        function(adata, "g", method="wilcoxon", reference="b", pts=True, use_raw=False)
+    theirs.uns["rank_genes_groups"]["names"] = ours.uns["rank_genes_groups"]["names"]  # order of equal scores
+    limits = {"min_fold_change": 0.2, "min_in_group_fraction": 0.1, "max_out_group_fraction": 0.9}
+    sc.tl.filter_rank_genes_groups(theirs, **limits)
+    tl.filter_rank_genes_groups(ours, key_added="k", **limits)
+    expected = named(theirs.uns["rank_genes_groups_filtered"])
+    assert named(ours.uns["k"]) == expected and any(expected["a"]) and not all(expected["a"])
+    ours.obs["n"] = ours.obs["g"].cat.codes.to_numpy()
+    tl.rank_genes_groups(ours, "n", method="wilcoxon", reference="1")
+    tl.filter_rank_genes_groups(ours, **limits)
+    assert list(named(ours.uns["rank_genes_groups_filtered"]).values()) == list(expected.values())
+
+
 def test_filter_without_a_result(pair):
     with pytest.raises(KeyError, match="run tl.rank_genes_groups first"):
         tl.filter_rank_genes_groups(pair[0], key="other")
@@ -84,6 +103,15 @@ def test_overlap_equals_scanpy(pair, options):
     ours, theirs = pair
     theirs.uns["rank_genes_groups"] = ours.uns["rank_genes_groups"]
     pd.testing.assert_frame_equal(tl.marker_gene_overlap(ours, known, **options), sc.tl.marker_gene_overlap(theirs, known, **options))
+
+
+def test_overlap_passes_over_genes_that_a_filter_took_out(pair):
+    adata = pair[0]
+    tl.filter_rank_genes_groups(adata, min_fold_change=0.2)
+    names = named(adata.uns["rank_genes_groups_filtered"])
+    table = tl.marker_gene_overlap(adata, {"all": adata.var_names}, key="rank_genes_groups_filtered", top_n_markers=9)
+    counts = [sum(gene is not None for gene in names[group][:9]) for group in "abc"]
+    assert table.loc["all"].tolist() == counts and min(counts) < 9
 
 
 def test_overlap_refuses(pair):

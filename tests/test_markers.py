@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from click.testing import CliRunner
+from numpy.lib.recfunctions import repack_fields
 
 from rsc_core import backend
 from rsc_core.errors import InvalidInput
@@ -58,8 +59,15 @@ def compare(ours, theirs, rtol):
 @pytest.mark.parametrize("method", TOLERANCE)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"reference": "b"}, {"groups": ["c", "a"]}, {"groups": ["c"], "reference": "a"}, {"tie_correct": True},
-     {"tie_correct": True, "reference": "b"}, {"corr_method": "bonferroni"}],
+    [
+        {},
+        {"reference": "b"},
+        {"groups": ["c", "a"]},
+        {"groups": ["c"], "reference": "a"},
+        {"tie_correct": True},
+        {"tie_correct": True, "reference": "b"},
+        {"corr_method": "bonferroni"},
+    ],
     ids=str,
 )
 def test_equals_scanpy(to_xp, method, options):
@@ -178,6 +186,27 @@ def test_blocks_of_genes_change_no_bit(to_xp, monkeypatch):
             assert result[column].tolist() == results[0][column].tolist()
 
 
+@pytest.mark.parametrize("method", TOLERANCE)
+def test_parts_of_genes_change_no_bit(to_xp, monkeypatch, method):
+    results = []
+    for scores in (module.PART, 60, 1):  # one part; 20 genes a part; a gene a part
+        monkeypatch.setattr(module, "PART", scores)
+        adata = cases.annotated(to_xp(normalised(90, 70)), g=labelled(90))
+        rank_genes_groups(adata, "g", method=method)
+        results.append(adata.uns["rank_genes_groups"])
+    for result in results[1:]:
+        for column in ("names", *COLUMNS):
+            assert result[column].tolist() == results[0][column].tolist()
+
+
+def test_highest_first_is_a_stable_order():
+    """NumPy's stable sort; scores of few values, of both zeros, of infinities."""
+    values = np.random.default_rng(0).integers(-3, 4, size=5000) / 2.0
+    values[::7], values[5::7], values[3::11] = -0.0, np.inf, -np.inf
+    for n in (0, 1, 2, 5000):
+        np.testing.assert_array_equal(module.highest_first(values[:n]), np.argsort(-values[:n], kind="stable"))
+
+
 def test_the_order_of_cells_changes_no_bit(to_xp):
     x, labels = normalised(90, 70), labelled(90)
     order = np.random.default_rng(1).permutation(90)
@@ -223,20 +252,61 @@ def test_dense_csc_layer_and_text_column(to_xp):
             assert adata.uns["rank_genes_groups"][column].tolist() == expected.uns["rank_genes_groups"][column].tolist()
 
 
-def test_500_groups(to_xp):
-    x, labels = normalised(1500, 15), pd.Categorical([f"n{i % 500}" for i in range(1500)])
-    adata = cases.annotated(to_xp(x), g=labels)
-    rank_genes_groups(adata, "g", method="wilcoxon")
-    assert len(adata.uns["rank_genes_groups"]["names"].dtype.names) == 500
+@pytest.mark.parametrize("method", TOLERANCE)
+def test_500_groups_equal_scanpy(to_xp, method):
+    """Groups of two to seven cells; scanpy takes a second for each 20 of them, so that it has every 50th."""
+    import scanpy as sc
+
+    numbers = np.concatenate([np.repeat(np.arange(500), 2), np.random.default_rng(0).integers(500, size=1000)])
+    x, labels = normalised(2000, 15, mean=2), pd.Categorical([f"n{i}" for i in numbers])
+    ours, theirs = cases.annotated(to_xp(x), g=labels), cases.annotated(x.astype(np.float64), g=labels)
+    rank_genes_groups(ours, "g", method=method)
+    some = list(labels.categories[::50])
+    sc.tl.rank_genes_groups(theirs, "g", groups=some, method=method, use_raw=False)
+    result = ours.uns["rank_genes_groups"]
+    assert len(result["names"].dtype.names) == 500
+    chosen = {name: repack_fields(result[name][some]).view(np.recarray) for name in ("names", *COLUMNS)}
+    compare(result | chosen, theirs.uns["rank_genes_groups"], TOLERANCE[method])
+
+
+@pytest.mark.parametrize("method", [*TOLERANCE, "logreg"])
+def test_a_column_of_integers_is_that_of_their_text(to_xp, method):
+    """Not categorical, and not changed; its groups are named by numbers or their text."""
+    x, numbers = normalised(90, 20), np.random.default_rng(0).integers(3, size=90)
+    results = []
+    for kind, named in ((str, str), (int, int), (int, str), (float, int)):
+        labels = pd.Categorical(numbers.astype(kind)) if kind is str else numbers.astype(kind)
+        adata = cases.annotated(to_xp(x), g=labels)
+        rank_genes_groups(adata, "g", method=method, groups=[named(2), named(0)], **({} if method == "logreg" else {"reference": named(1)}))
+        assert (adata.obs["g"].to_numpy() == np.asarray(labels)).all() and adata.obs["g"].dtype == labels.dtype
+        results.append(adata.uns["rank_genes_groups"])
+    for result in results[1:]:
+        for column in ("names", "scores"):
+            assert result[column].tolist() == results[0][column].tolist()
+
+
+@pytest.mark.parametrize("method", [*TOLERANCE, "logreg"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a"] * 9 + ["b"], r"fewer than two cells: b \(1\)"),
+        (pd.Categorical(["a", "b"] * 5, categories=["a", "b", "z"]), r"fewer than two cells: z \(0\)"),
+        (["a"] * 10, "all cells are in the one group a"),
+        ([np.nan] * 10, "there is no group"),
+    ],
+    ids=["one cell", "no cell", "all cells", "no label"],
+)
+def test_every_method_refuses_groups_that_cannot_be_compared(to_xp, method, labels, message):
+    adata = cases.annotated(to_xp(normalised(10, 8)), g=pd.Categorical(labels))
+    with pytest.raises(ValueError, match=message):
+        rank_genes_groups(adata, "g", method=method)
+    assert not adata.uns
 
 
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        (["a"] * 9 + ["b"], {}, r"groups of 'g' with fewer than two cells: b \(1\)"),
-        (pd.Categorical(["a", "b"] * 5, categories=["a", "b", "z"]), {}, r"fewer than two cells: z \(0\); .*remove_unused_categories"),
-        (["a"] * 10, {}, "all cells are in the one group a of 'g'"),
-        ([None] * 10, {}, "there is no group"),
+        (["a"] * 9 + ["b"], {}, r"groups of 'g' with fewer than two cells: b \(1\); .*remove_unused_categories"),
         (["a", "b"] * 5, {"groups": "a"}, "give 'all' or a list of groups"),
         (["a", "b"] * 5, {"groups": ["a", "q"]}, "'q' is no group of 'g'; its groups are a, b"),
         (["a", "b"] * 5, {"reference": "q"}, "'q' is no group"),
@@ -296,6 +366,7 @@ def test_stage_equals_the_function(made, to_xp):
     counts, labels = cases.counts(120, 50), labelled(120, "012")
     delta, warnings, tables = made(counts, labels)
     assert not warnings and set(delta.uns) == {"rank_genes_groups", "rank_genes_groups_t-test"}
+    assert not list(tables.glob("pseudobulk*"))  # without a condition
     x = lognorm(counts, size_factors(counts))
     for key, method in (("rank_genes_groups", "wilcoxon"), ("rank_genes_groups_t-test", "t-test")):
         adata = cases.annotated(to_xp(x), leiden=labels)
@@ -337,10 +408,14 @@ def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeyp
 
 def test_stage_writes_parquet_and_sums_of_samples(made):
     counts, labels = cases.counts(60, 30), labelled(60, "01")
-    _, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",
+    delta, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",
                         obs={"donor": np.repeat(["d1", "d2", "d3"], 20), "condition": np.repeat(["x", "y", "x"], 20)})  # fmt: skip
-    table, parquet = pd.read_csv(tables / "markers_logreg.csv", dtype={"group": str}), pd.read_parquet(tables / "markers_logreg.parquet")
-    assert list(parquet) == module.TIDY and parquet["gene"].tolist() == table["gene"].tolist()
+    params = delta.uns["rank_genes_groups"]["params"]
+    assert 0 < params["gradient_norm"] <= params["tol"]
+    table = pd.read_csv(tables / "markers_logreg.csv", dtype={"group": str}, float_precision="round_trip")
+    parquet = pd.read_parquet(tables / "markers_logreg.parquet")
+    assert list(parquet) == module.TIDY
+    pd.testing.assert_frame_equal(parquet, table.astype(parquet.dtypes), check_exact=True)
     assert table["p_value"].isna().all() and table["pct_in"].notna().all() and set(table["group"]) == {"0"}
     sums, samples = pd.read_csv(tables / "pseudobulk_counts.csv"), pd.read_parquet(tables / "pseudobulk_samples.parquet")
     assert list(sums) == ["gene", *samples["name"]] and samples["condition"].tolist() == ["x", "x", "y", "y", "x", "x"]
@@ -366,6 +441,22 @@ def test_stage_refuses(tmp_path):
     options = {"store": "x", "preprocess": "x", "cluster": "x", "output": tmp_path / "o", "tables": tmp_path}
     with pytest.raises(InvalidInput, match="marker_methods: 'anova' given. Choose from logreg, t-test"):
         markers.run(**options, marker_methods=["anova"])
+
+
+def test_tidy_table_against_a_reference(to_xp):
+    """pct_out is the share of the reference's cells."""
+    x, labels = normalised(90, 20), labelled(90)
+    adata = cases.annotated(to_xp(x), g=labels)
+    rank_genes_groups(adata, "g", method="wilcoxon", reference="b", pts=True)
+    result = adata.uns["rank_genes_groups"]
+    table = module.tidy(result, "b")
+    assert table["group"].tolist() == ["a"] * 20 + ["c"] * 20 and table["p_value"].tolist() == [
+        *result["pvals"]["a"],
+        *result["pvals"]["c"],
+    ]
+    places, dense = table["gene"].str[1:].astype(int), x.toarray() != 0
+    np.testing.assert_allclose(table["pct_out"], dense[labels == "b"].mean(axis=0)[places], rtol=1e-15)
+    np.testing.assert_allclose(table["pct_in"][:20], dense[labels == "a"].mean(axis=0)[places[:20]], rtol=1e-15)
 
 
 def test_no_array_of_the_device_is_left(to_xp):
@@ -397,8 +488,8 @@ def test_sums_are_exact(to_xp):
     for row, cells in enumerate((slice(0, 20), slice(20, 40))):
         for gene in range(6):
             values = [Fraction(float(value)) for value in dense[cells, gene]]
-            assert moments.own()[1][row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
-            assert moments.own()[2][row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
+            assert moments.sums()[0][row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
+            assert moments.squares()[0][row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
 
 
 def test_continuity_equals_scipy(to_xp):

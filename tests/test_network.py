@@ -78,6 +78,7 @@ def test_align():
         (["ENSG00000141510", "ENSG00000136997"], 1, "named by Ensembl numbers"),
         (["x", "y"], 1, r"None of the network's 3 targets is among the 2 genes \(network: TP53, MYC, EGFR; data: x, y\)"),
         (["TP53", "MYC"], 3, "No source of the network has 3 targets among the 2 genes; A has the most, 2. Lower tmin"),
+        (["TP53", "Myc", "Egfr"], 2, r"A has the most, 1; 2 are the same but for upper and lower case \(EGFR, Egfr\).*organisms"),
     ],
 )
 def test_a_network_that_does_not_fit(genes, tmin, message):
@@ -127,6 +128,14 @@ def test_pseudobulk(to_xp, mode):
     assert list(bulk.obs_names) == ["a_0", "a_1", "b_0", "b_1"] and bulk.obs["n_cells"].sum() == 39
     assert list(dc.get_pseudobulk(adata, "sample", "group", min_cells=8).obs_names) == ["a_1", "b_1"]
     assert list(dc.get_pseudobulk(adata, "sample").obs_names) == ["a", "b"]
+    adata.layers["l"], adata.raw = to_xp(2 * x), cases.annotated(to_xp(3 * x))
+    for where, factor in (({"layer": "l"}, 2), ({"raw": True}, 3)):
+        np.testing.assert_allclose(dc.get_pseudobulk(adata, "sample", "group", mode=mode, **where).X, factor * expected, rtol=1e-6)
+    counts = pd.Series(x.toarray().sum(axis=1)).groupby([sample, group], observed=True).sum()
+    many = dc.get_pseudobulk(adata, "sample", "group", mode=mode, min_counts=counts.sort_values().iloc[2])
+    assert many.n_obs == 2 and (many.obs["n_counts"] == counts.to_numpy()[counts >= counts.sort_values().iloc[2]]).all()
+    with pytest.raises(ValueError, match="mode is 'median'; it must be one of sum, mean"):
+        dc.get_pseudobulk(adata, "sample", mode="median")
     with pytest.raises(ValueError, match="no group has 99 cells"):
         dc.get_pseudobulk(adata, "sample", min_cells=99)
     with pytest.raises(ValueError, match="obs has no column 'batch'; it has sample, group"):

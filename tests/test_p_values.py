@@ -41,3 +41,19 @@ def test_adjusted(to_xp, n_tests):
     p[20:30][random.uniform(size=(10, n_tests)) < 0.3] = np.nan
     p[30], p[31], p[32] = np.nan, 1, 0
     np.testing.assert_allclose(backend.to_host(adjusted(to_xp(p))), benjamini_hochberg(p, axis=1), rtol=1e-15)
+
+
+def test_adjusted_p_values_equal_scipys():
+    """Bit by bit, ties, 0 and 1 among them; scipy refuses NaN, so that families with NaN are given to it without."""
+    from scipy.stats import false_discovery_control
+
+    random = np.random.default_rng(0)
+    p = random.uniform(size=(4, 900)) ** 4
+    p[1], p[2, :50], p[2, 50:60] = np.round(p[1], 1), 0, 1
+    np.testing.assert_array_equal(benjamini_hochberg(p), false_discovery_control(p, axis=1))
+    p[3, random.uniform(size=900) < 0.3] = np.nan
+    tested = ~np.isnan(p[3])
+    adjusted = benjamini_hochberg(p)[3]
+    np.testing.assert_array_equal(adjusted[tested], false_discovery_control(p[3, tested]))
+    assert np.isnan(adjusted[~tested]).all()
+    assert benjamini_hochberg(np.empty((3, 0))).shape == (3, 0)

@@ -73,6 +73,19 @@ def test_aucell_with_ties(to_xp):
         dc.aucell(whole, sets, n_up=9, tmin=1)
 
 
+@pytest.mark.parametrize("method", ["aucell", "ora"])
+def test_a_cell_without_expression_has_no_order(to_xp, method):
+    x, net = normalised(8, 60, mean=2).toarray(), network(3, 60, 15)
+    whole = cases.annotated(to_xp(sp.csr_matrix(x)))
+    getattr(dc, method)(whole, net)
+    x[5] = 0
+    adata = cases.annotated(to_xp(sp.csr_matrix(x)))
+    getattr(dc, method)(adata, net)
+    for key, values in adata.obsm.items():
+        assert values.loc["c5"].isna().all()
+        pd.testing.assert_frame_equal(values.drop("c5"), whole.obsm[key].drop("c5"), check_exact=True)
+
+
 @pytest.mark.parametrize(("n_up", "n_bm", "n_bg"), [(None, 0, 20_000), (20, 0, None), (15, 9, 500)])
 def test_ora_counts_the_top_genes(to_xp, n_up, n_bm, n_bg):
     """Tables by sets of names and Fisher's test of scipy."""

@@ -1,5 +1,7 @@
 """gsea, gsva, viper: against decoupler, and its loops over our random sets."""
 
+import warnings
+
 import cases
 import numpy as np
 import pandas as pd
@@ -8,7 +10,8 @@ import scipy.sparse as sp
 from test_activity import network, normalised
 from test_ranks_of_targets import pair, without_ties
 
-from rsc_core import dc, rng
+from rsc_core import backend, dc, rng
+from rsc_core.dc import _shadows as shadows
 from rsc_core.stats import benjamini_hochberg
 
 TIMES = 25
@@ -116,6 +119,38 @@ def test_gsva_of_counts(to_xp):
         dc.gsva(adata, net, kcdf="uniform")
 
 
+@pytest.mark.parametrize("options", [{}, {"kcdf": None}, {"kcdf": "poisson"}, {"maxdiff": False}])
+def test_gsva_has_the_same_bits_on_both_backends(to_xp, options):
+    """Also for any block, with stored zeros, genes that no cell expresses, and one that is alike in all."""
+    x = cases.counts(25, 80, mean=2, empty_gene=3).toarray()
+    x[:, 7] = 2
+    with_zeros, net = sp.csr_matrix(x), network(5, 80, 15)
+    with_zeros.data[::9] = 0
+    with_zeros[:, 7] = 2
+    plain = with_zeros.copy()
+    plain.eliminate_zeros()
+    ours, other = cases.annotated(plain), cases.annotated(to_xp(with_zeros))
+    dc.gsva(ours, net, **options)
+    dc.gsva(other, net, bsize=4, **options)
+    pd.testing.assert_frame_equal(other.obsm["score_gsva"], ours.obsm["score_gsva"], check_exact=True)
+
+
+def test_bandwidths_and_shares(to_xp):
+    """NumPy adds down the columns in the order of the cells, as we do."""
+    from scipy.stats import rankdata
+
+    from rsc_core.kernels import places
+
+    x = np.round(np.random.default_rng(0).normal(size=(37, 50)), 1)
+    x[:, 4] = 0.1
+    on, share = to_xp(x), to_xp(np.empty(x.shape))
+    bandwidth = to_xp(np.empty(50))
+    places.bandwidths(50, on, *x.shape, bandwidth)
+    places.share_tail(x.size, on, *x.shape, share)
+    np.testing.assert_array_equal(backend.to_host(bandwidth), np.where(np.arange(50) == 4, 0, x.std(axis=0, ddof=1) / 4))
+    np.testing.assert_array_equal(backend.to_host(share), rankdata(x, method="max", axis=0) / 37)
+
+
 def test_gsva_of_one_cell(to_xp):
     x, net = without_ties(1, 80), network(5, 80, 15)
     adata = cases.annotated(to_xp(x))
@@ -145,6 +180,19 @@ def test_viper_equals_decoupler(to_xp, pleiotropy, kind):
         assert (np.abs(adata.obsm["score_viper"] - score) > 1e-3).any(axis=None)
 
 
+def test_viper_does_not_depend_on_blocks_or_backend(to_xp, monkeypatch):
+    x = normalised(30, 200, mean=2)
+    net = of_unit_weights(network(8, 200, 70))
+    net = pd.concat([net, net[net["source"] == "s1"].assign(source="twin")])  # pairs with equal p
+    x = sp.csr_matrix(x.toarray() * np.exp(network_matrix(net, 200).sum(axis=1)))
+    whole, parts = cases.annotated(x), cases.annotated(to_xp(x))
+    dc.viper(whole, net)
+    monkeypatch.setattr(shadows, "ROOM", 1 << 16)  # three cells at a time
+    dc.viper(parts, net, bsize=7)
+    pd.testing.assert_frame_equal(parts.obsm["score_viper"], whole.obsm["score_viper"], check_exact=True)
+    pd.testing.assert_series_equal(whole.obsm["score_viper"]["twin"], whole.obsm["score_viper"]["s1"], check_names=False)
+
+
 def network_matrix(net, n_genes):
     return net.pivot(index="target", columns="source", values="weight").reindex([f"g{g}" for g in range(n_genes)]).fillna(0).to_numpy()
 
@@ -156,14 +204,20 @@ def test_viper_without_differences_and_wrong_arguments(to_xp):
     dc.viper(adata, net)
     assert (adata.obsm["score_viper"].loc[["c3", "c4"]] == 0).all(axis=None)
     assert (adata.obsm["padj_viper"].loc[["c3", "c4"]] == 1).all(axis=None)
+    weightless = net.assign(weight=net["weight"].where(net["source"] != "s1", 0))
+    with warnings.catch_warnings(action="error"):
+        dc.viper(adata, weightless)
+    score = adata.obsm["score_viper"]
+    assert score["s1"].isna().all() and score.drop(columns="s1").notna().all(axis=None)
     with pytest.raises(ValueError, match="reg_sign is 0"):
         dc.viper(adata, net, reg_sign=0)
 
 
-def test_normal_quantiles():
-    from scipy.special import ndtri
+def test_log_of_the_normal_tail():
+    """At 3 the series meets the continued fraction; there the tail is a difference of 0.5, which loses three digits."""
+    from scipy.special import log_ndtr
 
-    from rsc_core.dc._shadows import _quantile
+    from rsc_core.kernels.shadows import log_tail
 
-    p = np.concatenate([np.logspace(-10, -0.31, 200), 1 - np.logspace(-10, -0.31, 200)])
-    np.testing.assert_allclose([_quantile(one) for one in p], ndtri(p), rtol=1e-13, atol=1e-15)
+    z = np.concatenate([np.linspace(-9, 9, 500), [-3, np.nextafter(3, 0), 3, 40, 1e4]])
+    np.testing.assert_allclose([log_tail(one) for one in z], log_ndtr(-z), rtol=1e-13, atol=1e-15)

@@ -164,6 +164,14 @@ def test_validate_only_says_what_would_run(checkout):
     assert not list((checkout.launch / "planned").rglob("*")) and not (checkout.launch / "results").exists()
 
 
+@pytest.mark.parametrize(("integration", "runs"), [("none", False), ("bbknn", False), ("combat", True)])
+def test_methods_without_an_embedding_plan_no_integrate(checkout, integration, runs):
+    status, printed = checkout.run("-profile", "test_spatial", "--validate_only", "--integration", integration, outdir="planned")
+    assert status == 0, printed
+    stages = re.findall(r"^  ([A-Z]+) ", printed, re.MULTILINE)
+    assert ("INTEGRATE" in stages) == runs and "NEIGHBORS" in stages
+
+
 @pytest.mark.parametrize("profile", ["docker", "k8s"])
 def test_spatialdata_in_images_needs_one_with_it(checkout, profile):
     given = ["-profile", f"test,{profile}", "--k8s_claim", "work", "--validate_only", "--spatialdata"]

@@ -161,6 +161,7 @@ _LIST = [
     Step("embedding_density", ("umap", "pca"), _with_umap, q.density, _pairs_cost(10.0)),
     Step("ulm", LOGNORM, _matrix("lognorm"), q.activity("ulm", *REGULATORS), _linear_cost(REGULATORS[0])),
     Step("mlm", LOGNORM, _matrix("lognorm"), q.activity("mlm", *REGULATORS), _linear_cost(REGULATORS[0])),
+    Step("ulm_progeny", LOGNORM, _matrix("lognorm"), q.activity("ulm", *PROGENY), _linear_cost(PROGENY[0])),
     Step("mlm_progeny", LOGNORM, _matrix("lognorm"), q.activity("mlm", *PROGENY), _linear_cost(PROGENY[0])),
     Step("zscore", LOGNORM, _matrix("lognorm"), q.activity("zscore", *REGULATORS), _linear_cost(REGULATORS[0])),
     Step("aucell", LOGNORM, _matrix("lognorm"), q.activity("aucell", *REGULATORS), _bytes(per_nonzero=64)),

@@ -82,6 +82,7 @@ def _activities(module, wsum):
     return {
         "ulm": scored("ulm", REGULATORS),
         "mlm": scored("mlm", REGULATORS),
+        "ulm_progeny": scored("ulm", PROGENY),
         "mlm_progeny": scored("mlm", PROGENY),
         "zscore": scored("zscore", REGULATORS),
         "aucell": scored("aucell", REGULATORS),

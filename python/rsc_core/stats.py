@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def over_rows(function, n_rows: int) -> list:
-    """function(row) of each row, in as many threads as numba takes: NumPy and SciPy let others run while they compute."""
+def in_threads(function, items) -> list:
+    """function(item) of each item, in as many threads as numba takes: NumPy and SciPy let others run while they compute."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numba
 
     with ThreadPoolExecutor(numba.get_num_threads()) as threads:
-        return list(threads.map(function, range(n_rows)))
+        return list(threads.map(function, items))
 
 
 def benjamini_hochberg(p, axis=-1) -> np.ndarray:
@@ -32,16 +32,11 @@ def benjamini_hochberg(p, axis=-1) -> np.ndarray:
     float64, the shape of ``p``. NaN stays NaN and does not count to m. Equal to scipy.stats.false_discovery_control,
     which refuses NaN. Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289.
     """
-    from scipy.stats import false_discovery_control
-
     p = np.moveaxis(np.asarray(p, dtype=np.float64), axis, -1)
-    if not p.size:
-        return np.moveaxis(p, -1, axis).copy()
-    families = p.reshape(-1, p.shape[-1])
-    adjusted, tested = np.full(families.shape, np.nan), ~np.isnan(families)
-    whole = tested.all(axis=1)
-    if whole.any():
-        adjusted[whole] = false_discovery_control(families[whole], axis=1)
-    for i in np.flatnonzero(~whole & tested.any(axis=1)):
-        adjusted[i, tested[i]] = false_discovery_control(families[i, tested[i]])
-    return np.moveaxis(adjusted.reshape(p.shape), -1, axis)
+    order = np.argsort(p, axis=-1)  # NaN last
+    n_tests = p.shape[-1] - np.isnan(p).sum(axis=-1, keepdims=True)
+    stepped = np.take_along_axis(p, order, axis=-1) * (n_tests / np.arange(1.0, p.shape[-1] + 1))
+    np.fmin.accumulate(stepped[..., ::-1], axis=-1, out=stepped[..., ::-1])
+    adjusted = np.empty_like(stepped)
+    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), axis=-1)
+    return np.moveaxis(adjusted, -1, axis)

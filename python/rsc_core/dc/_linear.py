@@ -35,7 +35,7 @@ def ulm(data, net, *, tmin=5, layer=None, raw=False, bsize=BLOCK_ROWS, verbose=F
     bsize
         Cells computed at a time; no result depends on it.
     verbose
-        Say on stderr how many sources, genes and degrees of freedom there are.
+        Say on stderr how many sources, genes and cells there are.
 
     Returns
     -------

@@ -187,17 +187,18 @@ def align(net, var_names, tmin=5):
     """
     net = validated(net)
     gene = pd.Index(var_names).get_indexer(net["target"])
+    targets = net["target"]
     if (gene < 0).all():
-        raise InvalidInput(*_no_overlap(net["target"], var_names))
+        raise InvalidInput(*_no_overlap(targets, var_names))
     net, gene = net[gene >= 0], gene[gene >= 0]
     n_targets = net["source"].value_counts()
     sources = sorted(n_targets.index[n_targets >= tmin])
     if not sources:
-        raise InvalidInput(
+        cause = (
             f"No source of the network has {tmin} targets among the {len(var_names)} genes; "
-            f"{n_targets.index[0]} has the most, {n_targets.iloc[0]}.",
-            "Lower tmin, or use a network made for these genes.",
+            f"{n_targets.index[0]} has the most, {n_targets.iloc[0]}"
         )
+        raise InvalidInput(*_of_organisms(cause, targets, var_names, "Lower tmin, or use a network made for these genes."))
     source = pd.Index(sources).get_indexer(net["source"])
     weights = (net["weight"].to_numpy()[source >= 0], (gene[source >= 0], source[source >= 0]))
     return sources, sp.csr_matrix(weights, shape=(len(var_names), len(sources)))
@@ -207,15 +208,23 @@ def _no_overlap(targets, var_names) -> tuple[str, str]:
     """Cause and remedy where no target is among the genes."""
     examples = f"network: {', '.join(targets.unique()[:3])}; data: {', '.join(map(str, var_names[:3]))}"
     cause = f"None of the network's {targets.nunique()} targets is among the {len(var_names)} genes ({examples})"
-    shared = set(targets.str.upper()) & {str(name).upper() for name in var_names}
-    if shared:
-        example = min(shared)
-        pair = [next(name for name in names if str(name).upper() == example) for names in (targets, var_names)]
-        return (
-            f"{cause}; {len(shared)} are the same but for upper and lower case ({pair[0]}, {pair[1]}).",
-            "Network and data seem to be of different organisms (human symbols look like TP53, mouse symbols like Trp53): "
-            "use the network of the data's organism.",
-        )
+    remedy = "Use a network whose targets are named as the genes of the data, and of the same organism."
     if sum(str(name).startswith("ENS") for name in var_names) > len(var_names) / 2:
-        return f"{cause}.", "The genes are named by Ensembl numbers: name them by the symbols that the network uses."
-    return f"{cause}.", "Use a network whose targets are named as the genes of the data, and of the same organism."
+        remedy = "The genes are named by Ensembl numbers: name them by the symbols that the network uses."
+    return _of_organisms(cause, targets, var_names, remedy)
+
+
+def _of_organisms(cause, targets, var_names, remedy) -> tuple[str, str]:
+    """Cause and remedy, which speak of organisms where most of the names that fit do so but for upper and lower case."""
+    own, genes = set(targets), {str(name) for name in var_names}
+    either = {name.upper() for name in own} & {name.upper() for name in genes}
+    n_more = len(either) - len(own & genes)
+    if n_more <= len(own & genes):
+        return f"{cause}.", remedy
+    example = min(either - {name.upper() for name in own & genes})
+    pair = [min(name for name in names if name.upper() == example) for names in (own, genes)]
+    return (
+        f"{cause}; {n_more} are the same but for upper and lower case ({pair[0]}, {pair[1]}).",
+        "Network and data seem to be of different organisms (human symbols look like TP53, mouse symbols like Trp53): "
+        "use the network of the data's organism.",
+    )

@@ -53,7 +53,7 @@ class Given:
 
     @functools.cached_property
     def _sums(self):
-        sums = source_sums(self.parts, self.shape, spread_rows(self.weights, self.seen), self.bsize)
+        sums = source_sums(self.parts, self.shape, spread_rows(self.weights, self.seen), self.rows(0))
         check_values(backend.to_host(sums[1]), self.parts, self.obs_names, self.var_names)
         return sums
 
@@ -74,9 +74,8 @@ class Given:
         self._sums  # noqa: B018 - computing them looks at all values
 
     def rows(self, bytes_of_a_cell) -> int:
-        """Cells at a time: ``bsize``, and no more than a quarter of the free memory holds."""
-        room = backend.available_bytes("cpu" if backend.xp_of(self.parts[2]) is np else "gpu") // 4
-        return max(1, min(self.bsize, room // max(1, int(bytes_of_a_cell))))
+        """Cells at a time, by :func:`cells_at_a_time`."""
+        return cells_at_a_time(self.parts, self.bsize, bytes_of_a_cell)
 
     def store(self, **tables):
         """Keep tables ``score``, ``padj``, ... in obsm under ``<table>_<method>``; of a DataFrame, return them in this order."""
@@ -95,7 +94,7 @@ def read(name, table, net, tmin, layer, raw, bsize, verbose, signed=True) -> Giv
     parts = backend.csr_parts(x)
     if bsize < 1:
         raise ValueError(f"bsize is {bsize}; it must be 1 or more")
-    seen = genes_seen(parts, x.shape, bsize)
+    seen = genes_seen(parts, x.shape, cells_at_a_time(parts, bsize))
     sources, weights = align(net, var_names[seen], tmin)
     if not signed:
         weights.data[:] = 1.0
@@ -154,6 +153,13 @@ def source_sums(parts, shape, weights, bsize=BLOCK_ROWS):
         outputs = (out[first:last] for out in (total, squares, product))
         kernels.weighted_sums(last - first, *block, gene_indptr, source, weight, weights.shape[1], *outputs)
     return total, squares, product
+
+
+def cells_at_a_time(parts, bsize, bytes_of_a_cell=0) -> int:
+    """``bsize``, and no more cells than a quarter of the free memory holds: their values as float64, and so many bytes of each."""
+    n_cells, n_stored = len(parts[0]) - 1, parts[2].size
+    room = backend.available_bytes("cpu" if backend.xp_of(parts[2]) is np else "gpu") // 4
+    return max(1, min(bsize, int(room / max(1, bytes_of_a_cell + 8 * n_stored / max(1, n_cells)))))
 
 
 def blocks(parts, bsize):

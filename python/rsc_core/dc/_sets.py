@@ -41,8 +41,8 @@ def aucell(data, net, *, n_up=None, seed=0, tmin=5, layer=None, raw=False, bsize
     Notes
     -----
     A cell with fewer than n_up genes above 0 fills up with genes that are 0, in the order that the seed gives: use n_up
-    below the number of genes that cells express. Equal on both backends. decoupler 2.2 agrees within 1e-12 where no values
-    are tied; ties it breaks by another order. Aibar et al. 2017, doi:10.1038/nmeth.4463.
+    below the number of genes that cells express. A cell without expression has NaN. Equal on both backends. decoupler 2.2
+    agrees within 1e-12 where no values are tied; ties it breaks by another order. Aibar et al. 2017, doi:10.1038/nmeth.4463.
     """
     given = read("aucell", data, net, tmin, layer, raw, bsize, verbose, signed=False)
     given.check()
@@ -51,7 +51,8 @@ def aucell(data, net, *, n_up=None, seed=0, tmin=5, layer=None, raw=False, bsize
     score = Order(given, seed).sums(np.maximum(n_up - 1.0 - np.arange(n_genes), 0.0))
     n_targets = given.weights.getnnz(axis=0)
     first = np.minimum(n_targets, n_up - 1)
-    return given.store(score=score / backend.xp_of(score).asarray(first * n_up - first * (first + 1) / 2))
+    score /= backend.xp_of(score).asarray(first * n_up - first * (first + 1) / 2)
+    return given.store(score=_where_expressed(given, score))
 
 
 def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=5, layer=None, raw=False, bsize=BLOCK_ROWS, verbose=False):
@@ -87,9 +88,9 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
 
     Notes
     -----
-    Genes in the order of their values; see :func:`aucell` for ties. Equal on both backends. decoupler 2.2 documents n_up as
-    the number of top genes and takes all but the n_up lowest ones (and n_bm - 1 instead of n_bm); for n_up = genes - n_up it
-    agrees within 1e-9.
+    Genes in the order of their values; see :func:`aucell` for ties and cells without expression. Equal on both backends.
+    decoupler 2.2 documents n_up as the number of top genes and takes all but the n_up lowest ones (and n_bm - 1 instead of
+    n_bm); for n_up = genes - n_up it agrees within 1e-9.
     """
     given = read("ora", data, net, tmin, layer, raw, bsize, verbose, signed=False)
     given.check()
@@ -101,7 +102,12 @@ def ora(data, net, *, n_up=None, n_bm=0, n_bg=20_000, ha_corr=0.5, seed=0, tmin=
     rank = np.arange(n_genes)
     both = Order(given, seed).sums(((rank < n_up) | (rank >= n_genes - n_bm)).astype(np.float64))
     score, p = _by_count(both, given.weights.getnnz(axis=0), n_up + n_bm, n_background, ha_corr)
-    return given.store(score=score, padj=adjusted(p))
+    return given.store(score=_where_expressed(given, score), padj=adjusted(_where_expressed(given, p)))
+
+
+def _where_expressed(given, values):
+    """Values (cells, sources), NaN for cells without expression: the order of their genes is chance."""
+    return backend.xp_of(values).where(given.squares[:, None] > 0, values, np.nan)
 
 
 def _by_count(both, n_targets, n_chosen, n_background, ha_corr):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsc_core import backend
 from rsc_core.dc._order import Order, room_to_sort
 from rsc_core.dc._p import adjusted, normal_p
 from rsc_core.dc._read import BLOCK_ROWS, read
@@ -59,8 +58,8 @@ def viper(
     decoupler 2.2 agrees within 1e-6. It shifts S1's quantiles by their largest in all the cells that it is given together,
     and in a cell that it scores again by that cell's alone, so that a score depends on the other cells; here the largest is
     that of a highest gene without ties, which is the same wherever one cell has one. Of the comparisons it takes 1 - Phi,
-    0 above 8.3; here the tail itself. A cell without differences has the score 0. Ranks and scores are computed where the
-    data are; the correction runs on the host for both backends. Alvarez et al. 2016, doi:10.1038/ng.3593.
+    0 above 8.3; here the tail itself. A cell without differences has the score 0, a source whose weights are all 0 has
+    NaN. Scores are equal on both backends. Alvarez et al. 2016, doi:10.1038/ng.3593.
     """
     from scipy.special import ndtri
 
@@ -72,26 +71,23 @@ def viper(
     xp, n_sources = order.xp, len(given.sources)
     indptr, target, weight = order.sources()
     unsigned = xp.where(weight == 0, 0.0, 1.0 - xp.abs(weight))
-    tails = _tails(order.n_genes)
-    signed, both = (xp.asarray(table) for table in tails)
-    shadows = Shadows(given.weights[order.where], n_targets, penalty, tails) if pleiotropy else None
+    tails = tuple(xp.asarray(table) for table in _tails(order.n_genes))
+    shadows = Shadows(given.weights[order.where], n_targets, penalty, -ndtri(reg_sign / 2), tails) if pleiotropy else None
     n = np.asarray((given.weights != 0).sum(axis=0)).ravel()
-    score = np.empty((given.shape[0], n_sources))
+    n, length = xp.asarray(n), xp.asarray(np.sqrt(n))
+    score = xp.empty((given.shape[0], n_sources))
     for first, last, block in order.blocks():
         n_cells = last - first
         rank = xp.empty((n_cells, order.n_genes), dtype=np.int32)
         kernels.mean_ranks(n_cells, *block, order.column, order.n_genes, *room_to_sort(block), rank)
         sums = xp.empty((2, n_cells, n_sources))
-        for out, amount, table in zip(sums, (weight, unsigned), (signed, both), strict=True):
+        for out, amount, table in zip(sums, (weight, unsigned), tails, strict=True):
             kernels.place_sums(n_cells * n_sources, rank, indptr, target, amount, table, order.n_genes, n_sources, out)
-        score[first:last] = _score(*backend.to_host(sums), n, np.sqrt(n))
+        signed, both = sums
+        with np.errstate(invalid="ignore"):  # a source without weights
+            score[first:last] = (xp.abs(signed) + xp.maximum(both, 0)) / n * xp.sign(signed) * length
         if pleiotropy:
-            active = np.abs(score[first:last]) > -ndtri(reg_sign / 2)
-            cells = shadows.cells(active)
-            if cells.size:
-                changed = score[first + cells]
-                shadows.correct(changed, active[cells], backend.to_host(rank[xp.asarray(cells)]))
-                score[first + cells] = changed
+            shadows.correct(score[first:last], rank)
     return given.store(score=score, padj=adjusted(normal_p(score)))
 
 
@@ -102,10 +98,6 @@ def _tails(n_genes):
     q = np.arange(2 * n_genes + 1) / (2 * (n_genes + 1))
     q[0] = 0.5  # no rank is 0
     return ndtri(q), ndtri(2 * np.abs(q - 0.5) + 1 / (n_genes + 1))
-
-
-def _score(signed, both, n, length):
-    return (np.abs(signed) + np.maximum(both, 0)) / n * np.sign(signed) * length
 
 
 # The names of decoupler 1.

@@ -58,7 +58,7 @@ def gsea(data, net, *, times=TIMES, seed=SEED, tmin=5, layer=None, raw=False, bs
     sizes, size_of = np.unique(n_targets, return_inverse=True)
     size_indptr, size_of = (xp.asarray(part) for part in (np.concatenate([[0], np.cumsum(sizes)]), size_of.astype(np.int64)))
     null = random_places(order.n_genes, size_indptr, times if times > 1 else 0, seed), size_indptr, size_of
-    score, p = np.empty((2, given.shape[0], n_sources))
+    score, p = xp.empty((2, given.shape[0], n_sources))
     for first, last, block in order.blocks(bytes_of_a_gene=12):
         n_cells = last - first
         place = order.places(n_cells, block)
@@ -66,7 +66,7 @@ def gsea(data, net, *, times=TIMES, seed=SEED, tmin=5, layer=None, raw=False, bs
         high, low = _walks(order, columns, amount, n_targets)
         observed = xp.where(high > -low, high, low)
         if times < 2:
-            score[first:last] = backend.to_host(observed)
+            score[first:last] = observed
         else:
             score[first:last], p[first:last] = _against_random(observed, amount, zeros, *null, order.n_genes)
     return given.store(score=score) if times < 2 else given.store(score=score, padj=adjusted(p))
@@ -136,19 +136,19 @@ def gsva(
     n_targets = _n_targets(given, n_genes)
     parts, column = given.parts, order.column
     if given.shape[0] > 1:
-        parts, column = _as_rows(_tails(_dense(given, order), kcdf, xp)), xp.arange(n_genes, dtype=np.int32)
+        parts, column = _as_rows(_tails(_dense(given, order), kcdf)), xp.arange(n_genes, dtype=np.int32)
     rank = n_genes - np.arange(n_genes)
     amount = xp.asarray(np.trunc(np.abs(n_genes / 2 - rank))[None, :] ** tau)
-    points = np.empty((2, given.shape[0], len(given.sources)))
+    points = xp.empty((2, given.shape[0], len(given.sources)))
     for first, last, *block in blocks(parts, given.rows(20 * n_genes)):
         place = places(last - first, block, column, n_genes)
         columns, *_ = ordered(last - first, block, column, place)
         for out, point in zip(points, _walks(order, columns, amount, n_targets), strict=True):
-            out[first:last] = backend.to_host(point)
+            out[first:last] = point
     high, low = points
     if maxdiff:
         return given.store(score=high - low if absrnk else high + low)
-    return given.store(score=np.where(high > -low, high, low))
+    return given.store(score=xp.where(high > -low, high, low))
 
 
 def _n_targets(given, n_genes):
@@ -186,7 +186,7 @@ def random_places(n_genes, size_indptr, times, seed):
 
 
 def _against_random(observed, amount, zeros, places, size_indptr, size_of, n_genes):
-    """Normalised scores and p-values of the observed ones, on the host."""
+    """Normalised scores and p-values of the observed ones."""
     xp, (n_cells, n_sources), n_sizes = backend.xp_of(observed), observed.shape, len(size_indptr) - 1
     n_same, n_beyond = xp.zeros((2, n_cells, n_sources), dtype=np.int64)
     total = xp.zeros((n_cells, n_sources))
@@ -196,43 +196,47 @@ def _against_random(observed, amount, zeros, places, size_indptr, size_of, n_gen
         score = xp.empty((n_cells, len(chunk), n_sizes))
         kernels.null_walks(score.size, amount, zeros, chunk, size_indptr, n_genes, len(chunk), n_sizes, score)
         kernels.signed_moments(observed.size, score, size_of, observed, len(chunk), n_sizes, n_sources, n_same, n_beyond, total)
-    observed, n_same, n_beyond, total = (backend.to_host(part) for part in (observed, n_same, n_beyond, total))
     known = (total != 0) & (observed != 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, observed * n_same / np.abs(total), 0.0), np.where(known, (1 + n_beyond) / (1 + n_same), 1.0)
+        return xp.where(known, observed * n_same / xp.abs(total), 0.0), xp.where(known, (1 + n_beyond) / (1 + n_same), 1.0)
 
 
 def _dense(given, order):
     """Values of the genes seen, in the order of the columns: float64 (cells, columns)."""
-    indptr, indices, values = (backend.to_host(part) for part in given.parts)
-    host = backend.sparse_of(np).csr_matrix((values.astype(np.float64), indices, indptr), shape=given.shape)
-    return host[:, np.flatnonzero(given.seen)[order.where]].toarray()
+    dense = order.xp.zeros((given.shape[0], order.n_genes))
+    for first, last, *block in blocks(given.parts, given.bsize):
+        kernels.dense_columns(last - first, *block, order.column, order.n_genes, dense[first:last])
+    return dense
 
 
-def _tails(x, kcdf, xp):
+def _tails(x, kcdf):
     """How high each value is among the cells' values of its gene, 0 to 1: float64 (cells, genes)."""
     from scipy.special import ndtr, pdtr
-    from scipy.stats import rankdata
 
-    n_cells, n_genes = x.shape
-    if kcdf is None:
-        return xp.asarray(rankdata(x, method="max", axis=0) / n_cells)
+    xp, (n_cells, n_genes) = backend.xp_of(x), x.shape
     tail = xp.empty(x.shape)
-    if kcdf == "gaussian":
-        table = xp.asarray(ndtr(np.arange(STEPS + 1) * SPAN / STEPS))
-        bandwidth = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0, ddof=1) / 4, 0.0)
-        kernels.normal_tail(x.size, xp.asarray(x), xp.asarray(bandwidth), table, STEPS, n_cells, n_genes, tail)
-        return tail
-    counts, code = np.unique(x, return_inverse=True)
-    if (counts < 0).any() or (counts != np.rint(counts)).any():
-        wrong = counts[(counts < 0) | (counts != np.rint(counts))][0]
-        raise ValueError(f"kcdf is 'poisson' and a value is {wrong}; give counts, or use kcdf='gaussian'")
-    if counts.size > MOST_CODES:
-        raise ValueError(f"kcdf is 'poisson' and there are {counts.size} different counts, at most {MOST_CODES}; use kcdf='gaussian'")
-    table = xp.asarray(pdtr(counts[:, None], counts[None, :] + 0.5).ravel())
-    code = xp.asarray(code.reshape(x.shape).astype(np.int32))
-    kernels.code_tail(x.size, code, table, counts.size, n_cells, n_genes, tail)
+    if kcdf is None:
+        kernels.share_tail(x.size, x, n_cells, n_genes, tail)
+    elif kcdf == "gaussian":
+        table, bandwidth = xp.asarray(ndtr(np.arange(STEPS + 1) * SPAN / STEPS)), xp.empty(n_genes)
+        kernels.bandwidths(n_genes, x, n_cells, n_genes, bandwidth)
+        kernels.normal_tail(x.size, x, bandwidth, table, STEPS, n_cells, n_genes, tail)
+    else:
+        counts = xp.unique(x)
+        code, counts = xp.searchsorted(counts, x).astype(np.int32), backend.to_host(counts)
+        _check_counts(counts)
+        table = xp.asarray(pdtr(counts[:, None], counts[None, :] + 0.5).ravel())
+        kernels.code_tail(x.size, code, table, counts.size, n_cells, n_genes, tail)
     return tail
+
+
+def _check_counts(values) -> None:
+    """Refuse values that are no counts, and more than the table holds."""
+    wrong = values[(values < 0) | (values != np.rint(values))]
+    if wrong.size:
+        raise ValueError(f"kcdf is 'poisson' and a value is {wrong[0]}; give counts, or use kcdf='gaussian'")
+    if values.size > MOST_CODES:
+        raise ValueError(f"kcdf is 'poisson' and there are {values.size} different counts, at most {MOST_CODES}; use kcdf='gaussian'")
 
 
 def _as_rows(dense):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_core.get._aggregate import group_table
-from rsc_core.tl._group_moments import MAX_CODES, scales_of, summed, sums_of, values_of
+from rsc_core.tl._group_moments import MAX_CODES, joined, scales_of, sums_of, values_of
 
 
 def pseudobulk(adata, sample_col, groups_col=None, *, layer=None, min_cells=1):
@@ -62,7 +62,7 @@ def pseudobulk_blocks(blocks, obs, n_genes: int, sample_col, groups_col=None, mi
     place[:-1][kept] = np.arange(kept.sum())
     scales = scales_of(blocks, len(code))
     table = sums_of(blocks, place[code], int(kept.sum()) + 1, n_genes, scales)[:-1]
-    sums = summed(table, *scales)[1]
+    sums = joined(table[..., 1:3], scales[0])
     rows = rows[kept]
     samples = obs.loc[code >= 0].groupby(pd.Categorical(obs.loc[code >= 0, sample_col]), observed=True)
     for column in obs.columns.difference(columns, sort=False):

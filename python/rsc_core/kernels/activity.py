@@ -124,7 +124,7 @@ def normal_tails(n_items, z, p):
 @twin("float64 int64 float64")
 def ranked_p(n_items, p, n_tests, scaled):
     for row in numba.prange(n_items // n_tests):
-        order = np.argsort(p[row])  # NaN last
+        order = np.argsort(p[row], kind="mergesort")  # NaN last
         n = n_tests
         while n > 0 and math.isnan(p[row, order[n - 1]]):
             n -= 1
@@ -141,7 +141,7 @@ def ranked_p(n_items, p, n_tests, scaled):
 def stepped_up(n_items, p, scaled, n_tests, adjusted):
     for row in numba.prange(n_items // n_tests):
         least = 1.0
-        order = np.argsort(p[row])
+        order = np.argsort(p[row], kind="mergesort")
         for i in range(n_tests - 1, -1, -1):
             here = scaled[row, order[i]]
             if math.isnan(here):

@@ -258,7 +258,38 @@ extern "C" __global__ void signed_moments(i64 n_items, const double* score, cons
     total[item] = sum;
 }
 
+extern "C" __global__ void dense_columns(i64 n_items, const i64* indptr, const int* indices, const double* values, const int* column,
+                                         i64 n_genes, double* out) {
+    const i64 cell = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    if (cell >= n_items) return;
+    for (i64 k = indptr[cell] + threadIdx.x % 32; k < indptr[cell + 1]; k += 32)
+        if (values[k] != 0) out[cell * n_genes + column[indices[k]]] = values[k];
+}
+
+extern "C" __global__ void bandwidths(i64 n_items, const double* x, i64 n_cells, i64 n_genes, double* out) {
+    const i64 g = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (g >= n_items) return;
+    double total = 0, squares = 0;
+    bool varies = false;
+    for (i64 cell = 0; cell < n_cells; ++cell) {
+        total += x[cell * n_genes + g];
+        varies |= x[cell * n_genes + g] != x[g];
+    }
+    const double mean = total / n_cells;
+    for (i64 cell = 0; cell < n_cells; ++cell) squares += (x[cell * n_genes + g] - mean) * (x[cell * n_genes + g] - mean);
+    out[g] = varies ? sqrt(squares / (n_cells - 1)) / 4 : 0.0;
+}
+
 // Neighbouring threads own neighbouring genes of one cell: rows are read side by side.
+extern "C" __global__ void share_tail(i64 n_items, const double* x, i64 n_cells, i64 n_genes, double* out) {
+    const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (item >= n_items) return;
+    const i64 g = item % n_genes;
+    i64 n_not_higher = 0;
+    for (i64 other = 0; other < n_cells; ++other) n_not_higher += x[other * n_genes + g] <= x[item];
+    out[item] = (double)n_not_higher / n_cells;
+}
+
 extern "C" __global__ void code_tail(i64 n_items, const int* code, const double* table, i64 n_codes, i64 n_cells, i64 n_genes, double* out) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (item >= n_items) return;

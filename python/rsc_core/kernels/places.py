@@ -3,6 +3,8 @@
 Columns are the genes seen in the order that breaks ties: of genes with one value, the lower column comes first.
 """
 
+import math
+
 import numba
 import numpy as np
 
@@ -179,15 +181,47 @@ def signed_moments(n_items, score, size_of, observed, n_orders, n_sizes, n_sourc
                     total[cell, s] += here
 
 
+# Values of the genes in the order of the columns (0 before).
+@twin("int64 int32 float64 int32 int64 float64", per_item=32)
+def dense_columns(n_items, indptr, indices, values, column, n_genes, out):
+    for cell in numba.prange(n_items):
+        for k in range(indptr[cell], indptr[cell + 1]):
+            if values[k] != 0:
+                out[cell, column[indices[k]]] = values[k]
+
+
+# A quarter of each gene's standard deviation (with n - 1); 0 where a gene has one value.
+@twin("float64 int64 int64 float64")
+def bandwidths(n_items, x, n_cells, n_genes, out):
+    for g in numba.prange(n_items):
+        total, squares, varies = 0.0, 0.0, False
+        for cell in range(n_cells):
+            total += x[cell, g]
+            varies |= x[cell, g] != x[0, g]
+        mean = total / n_cells
+        for cell in range(n_cells):
+            squares += (x[cell, g] - mean) * (x[cell, g] - mean)
+        out[g] = math.sqrt(squares / (n_cells - 1)) / 4 if varies else 0.0
+
+
+# Of each cell and gene: share of the cells that are not higher.
+@twin("float64 int64 int64 float64")
+def share_tail(n_items, x, n_cells, n_genes, out):
+    for g in numba.prange(n_genes):
+        ascending = np.sort(x[:, g])
+        for cell in range(n_cells):
+            out[cell, g] = np.searchsorted(ascending, x[cell, g], side="right") / n_cells
+
+
 # Of each cell and gene: mean over the cells of a table's value at (own code, other cell's code).
 @twin("int32 float64 int64 int64 int64 float64")
 def code_tail(n_items, code, table, n_codes, n_cells, n_genes, out):
     for cell in numba.prange(n_cells):
-        for g in range(n_genes):
-            sum_ = 0.0
-            for other in range(n_cells):
-                sum_ += table[code[cell, g] * n_codes + code[other, g]]
-            out[cell, g] = sum_ / n_cells
+        sums = np.zeros(n_genes)
+        for other in range(n_cells):
+            for g in range(n_genes):
+                sums[g] += table[code[cell, g] * n_codes + code[other, g]]
+        out[cell] = sums / n_cells
 
 
 # Of each cell and gene: mean over the cells of the normal distribution at (own value - other value) / bandwidth, from a
@@ -195,14 +229,14 @@ def code_tail(n_items, code, table, n_codes, n_cells, n_genes, out):
 @twin("float64 float64 float64 int64 int64 int64 float64")
 def normal_tail(n_items, x, bandwidth, table, n_steps, n_cells, n_genes, out):
     for cell in numba.prange(n_cells):
-        for g in range(n_genes):
-            sum_ = 0.0
-            for other in range(n_cells):
+        sums = np.zeros(n_genes)
+        for other in range(n_cells):
+            for g in range(n_genes):
                 distance = (x[cell, g] - x[other, g]) / bandwidth[g] if bandwidth[g] > 0 else 0.0
                 if distance > 10:
-                    sum_ += 1.0
+                    sums[g] += 1.0
                 elif distance >= 0:
-                    sum_ += table[int(distance / 10 * n_steps)]
+                    sums[g] += table[int(distance / 10 * n_steps)]
                 elif distance >= -10:
-                    sum_ += 1.0 - table[int(-distance / 10 * n_steps)]
-            out[cell, g] = sum_ / n_cells
+                    sums[g] += 1.0 - table[int(-distance / 10 * n_steps)]
+        out[cell] = sums / n_cells

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
+from rsc_core import backend
 from rsc_core.report import figures
 from rsc_core.report.page import Part, Table
 
@@ -151,15 +153,21 @@ class Cells:
 
 def _quantised(values: dict[str, np.ndarray], room: int) -> dict[str, dict]:
     """Values in levels from the lowest (or 0) to the highest (or 0), as many of them, in their order, as fit into ``room`` characters."""
-    found = {}
-    for name, column in values.items():
-        low, top = float(column.min(initial=0)), float(column.max(initial=0))
-        text = figures.packed(np.rint((column - low) * (LEVELS / (top - low))) if top > low else column, np.uint8)
-        room -= len(text)
-        if room < 0:
-            break
-        found[name] = {"low": float(f"{low:.6g}"), "top": float(f"{top:.6g}"), "levels": text}
+    found, names, step = {}, list(values), 2 * backend.threads()
+    with ThreadPoolExecutor(backend.threads()) as pool:  # compressing takes most of the time, and does not hold the interpreter
+        for some in (names[start : start + step] for start in range(0, len(names), step)):
+            for name, entry in zip(some, pool.map(_levels, [values[name] for name in some]), strict=True):
+                room -= len(entry["levels"])
+                if room < 0:
+                    return found
+                found[name] = entry
     return found
+
+
+def _levels(column) -> dict:
+    low, top = float(column.min(initial=0)), float(column.max(initial=0))
+    text = figures.packed(np.rint((column - low) * (LEVELS / (top - low))) if top > low else column, np.uint8)
+    return {"low": float(f"{low:.6g}"), "top": float(f"{top:.6g}"), "levels": text}
 
 
 def drawn_note(n_cells: int, n_drawn: int) -> str:

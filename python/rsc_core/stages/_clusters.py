@@ -88,9 +88,23 @@ def row_blocks(counts, backend: str, factor=None, max_nnz: int = 0):
 
 def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -> None:
     """Write a table as csv (numbers are as short as reading them back unchanged allows), and as parquet, too."""
+    import pyarrow as pa
+
     Path(folder).mkdir(parents=True, exist_ok=True)
+    columns = pa.Table.from_pandas(table, preserve_index=False)
     with replaced(Path(folder) / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        try:
+            _write_csv(temporary, columns, "none")
+        except pa.ArrowInvalid:  # some text holds a comma or a quote
+            _write_csv(temporary, columns, "needed")
     if parquet:
         with replaced(Path(folder) / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False, engine="pyarrow")
+
+
+def _write_csv(path, columns, quoting: str) -> None:
+    import pyarrow.csv
+
+    with open(path, "wb") as file:
+        file.write(pd.DataFrame(columns=columns.column_names).to_csv(index=False, lineterminator="\n").encode())
+        pyarrow.csv.write_csv(columns, file, pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting))

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 
 from rsc_core.io.delta import read_delta
-from rsc_core.io.files import replaced
+from rsc_core.io.files import ahead, replaced
 from rsc_core.report import page, samples, static
 from rsc_core.report.cells import Cells
 from rsc_core.report.figures import styles
@@ -61,7 +61,7 @@ def run(*, adata, qc, tables, parameters, output, figures=None, multiqc=None, ru
     with task.step("read genes"):
         cells = Cells(data.obs, np.asarray(data.obsm["spatial"], dtype=np.float64) if "spatial" in data.obsm else None)
         cells.add_sources(scores)
-        cells.read_genes(blocks_of(adata, "log1p" in data.uns), genes_to_show(data.var, found), data.var_names)
+        cells.read_genes(ahead(blocks_of(adata, "log1p" in data.uns)), genes_to_show(data.var, found), data.var_names)
     with task.step("draw"):
         order = list(data.obs["sample"].astype("category").cat.categories)
         qcs = {delta.stage.partition(":")[2]: delta for delta in deltas}
@@ -91,7 +91,8 @@ def read_annotation(path) -> tuple[ad.AnnData, dict[str, pd.DataFrame]]:
             components = [key for key in file["obsm"] if key.startswith("X_pca") and file["obsm"][key].shape[1] > 1]
             arrays |= {key: file["obsm"][key][:, :2] for key in components}
         scores = {key.removeprefix("score_"): read_elem(file["obsm"][key]) for key in file["obsm"] if key.startswith("score_")}
-        data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=read_elem(file["uns"]))
+        uns = {key: read_elem(file["uns"][key]) for key in file["uns"] if not key.startswith("rank_genes_groups")}  # markers come as tables
+        data = ad.AnnData(obs=read_elem(file["obs"]), var=read_elem(file["var"]), obsm=arrays, uns=uns)
     return data, {name: table for name, table in scores.items() if isinstance(table, pd.DataFrame)}
 
 

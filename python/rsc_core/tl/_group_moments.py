@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -41,31 +40,27 @@ class Moments:
         """Cells that each group is compared with, (groups, 1)."""
         return self._others(self.size[:, None])
 
-    def own(self):
-        """Count, sum and sum of squares of each group, (groups, genes) each."""
-        return summed(self.table[:-1], self.scale, self.scale_squares)
+    def sums(self):
+        """Sums of each group, and of the cells that it is compared with, (groups, genes) each."""
+        return self._joined(1, self.scale)
 
-    def others(self):
-        """The same of the cells that each group is compared with."""
-        return summed(self._others(self.table), self.scale, self.scale_squares)
+    def squares(self):
+        """Sums of squares of the same."""
+        return self._joined(3, self.scale_squares)
 
     def shares(self):
         """Share of cells that are not 0: of each group, and of the cells that it is compared with, (groups, genes)."""
         count = self.table[..., 0]
         return count[:-1] / self.size[:-1, None], self._others(count) / self.n_others()
 
-    def pair(self, row: int) -> Moments:
-        """Those of one group, and of the cells that it is compared with as all others."""
-        n_others = np.broadcast_to(self.n_others(), (len(self.groups), 1))[row, 0]
-        others = self.table[self.reference] if self.reference >= 0 else self._total - self.table[row]
-        ranks = {} if self.rank_sum is None else {"rank_sum": self.rank_sum[[row, row]], "ties": self.ties[[row]]}
-        size = np.array([self.size[row], n_others])
-        table = np.stack([self.table[row], others])
-        return dataclasses.replace(self, groups=[self.groups[row]], reference=-1, size=size, table=table, **ranks)
+    def part(self, first: int, last: int) -> Moments:
+        """Those of some genes."""
+        ranks = {} if self.rank_sum is None else {"rank_sum": self.rank_sum[:, first:last], "ties": self.ties[:, first:last]}
+        return dataclasses.replace(self, genes=self.genes[first:last], table=self.table[:, first:last], **ranks)
 
-    @functools.cached_property
-    def _total(self):
-        return self.table.sum(axis=0)
+    def _joined(self, field, scale):
+        words = self.table[..., field : field + 2]
+        return joined(words[:-1], scale), joined(self._others(words), scale)
 
     def _others(self, table):
         if self.reference >= 0:
@@ -73,13 +68,10 @@ class Moments:
         return table.sum(axis=0) - table[:-1]
 
 
-def summed(table, scale: float, scale_squares: float):
-    """Count, sum and sum of squares from a table (..., 5) of integers: rounded once."""
-
-    def joined(high, low, scale):
-        return ((high + (low >> 32)).astype(np.float64) + (low & 0xFFFFFFFF) / 2.0**32) / scale
-
-    return table[..., 0], joined(table[..., 1], table[..., 2], scale), joined(table[..., 3], table[..., 4], scale_squares)
+def joined(words, scale: float):
+    """Sums from their two words (..., 2), rounded once."""
+    high, low = words[..., 0], words[..., 1]
+    return ((high + (low >> 32)).astype(np.float64) + (low & 0xFFFFFFFF) / 2.0**32) / scale
 
 
 def summarize(adata, groupby, *, groups="all", reference="rest", layer=None, mask_var=None, with_ranks=True) -> Moments:
@@ -108,7 +100,7 @@ def summarize_blocks(blocks, obs, groupby, genes, *, groups="all", reference="re
     names = chosen_groups(labels, groupby, groups, reference)
     group = group_codes(labels, names)
     size = np.bincount(group, minlength=len(names) + 1)
-    which = names.index(reference) if reference != "rest" else -1
+    which = names.index(category_of(labels, reference)) if reference != "rest" else -1
     check_sizes(dict(zip(names, size, strict=False)), size, which, groupby)
     scales = scales_of(blocks, len(group))
     table = sums_of(blocks, group, len(size), len(genes), scales)
@@ -134,18 +126,26 @@ def labels_of(obs, groupby) -> pd.Categorical:
     return pd.Categorical(obs[groupby])
 
 
+def category_of(labels, name):
+    """The category that has this value or, as in a result, this text; the name itself where none has."""
+    if name in labels.categories:
+        return name
+    return {str(category): category for category in labels.categories}.get(str(name), name)
+
+
 def chosen_groups(labels, groupby, groups, reference) -> list:
     """The groups to summarise in order, the reference among them."""
     categories = list(labels.categories)
     if isinstance(groups, str) and groups != "all":
         raise ValueError(f"groups is {groups!r}; give 'all' or a list of groups")
-    names = categories if isinstance(groups, str) else list(dict.fromkeys(g if g in categories else str(g) for g in groups))
-    for name in names + ([reference] if reference != "rest" else []):
+    names = categories if isinstance(groups, str) else [category_of(labels, name) for name in groups]
+    names = list(dict.fromkeys(names + ([] if reference == "rest" else [category_of(labels, reference)])))
+    for name in names:
         if name not in categories:
             raise ValueError(f"{name!r} is no group of {groupby!r}; its groups are {', '.join(map(str, categories[:20]))}")
     if not names:
         raise ValueError(f"there is no group: {groupby!r} has no labels, or groups is empty")
-    return names if reference == "rest" or reference in names else [*names, reference]
+    return names
 
 
 def group_codes(labels, names) -> np.ndarray:
