@@ -239,11 +239,14 @@ def test_adjustment_with_missing_values():
     np.testing.assert_allclose(benjamini_hochberg(p.T, axis=0).T, expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")
 def test_rank_sources():
+    """b is constant in each group, and not the same in both."""
     from scipy.stats import ttest_ind
 
     random = np.random.default_rng(0)
     scores = pd.DataFrame(random.normal(size=(20, 3)), columns=["a", "b", "c"])
+    scores["b"] = np.repeat([1.0, 2.0], 10)
     scores.iloc[4] = np.nan
     labels = pd.Categorical(["x"] * 10 + ["y"] * 8 + ["z"] + [None])
     table = rank_sources(scores, labels)
@@ -251,7 +254,9 @@ def test_rank_sources():
     inside, outside = scores.iloc[:10].drop(4), scores.iloc[10:]
     np.testing.assert_allclose(table["mean_score"][:3], inside.mean())
     np.testing.assert_allclose(table["mean_difference"][:3], inside.mean() - outside.mean())
-    np.testing.assert_allclose(table["p_value"][:3], ttest_ind(inside, outside, equal_var=False).pvalue)
+    theirs = ttest_ind(inside, outside, equal_var=False)
+    np.testing.assert_allclose(table["statistic"][:3], theirs.statistic, rtol=1e-12)
+    np.testing.assert_allclose(table["p_value"][:3], theirs.pvalue, rtol=1e-12)
     assert table["p_value"][6:].isna().all() and table["adjusted_p_value"][6:].isna().all()
     np.testing.assert_allclose(table["mean_score"][6:], scores.iloc[18])
 

@@ -264,3 +264,17 @@ def test_measured_figures_are_those_of_the_files(pages):
         for key, value in found.items() if isinstance(found, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 assert f"| {key.replace('_', ' ')} | {value} |" in part
+
+
+def test_the_numbers_of_packages_of_the_images():
+    """Those of the lock lists, for the images' Python 3.12 on Linux."""
+    from packaging.requirements import Requirement
+
+    env = {"python_version": "3.12", "python_full_version": "3.12.3", "sys_platform": "linux", "platform_machine": "x86_64"}
+    env |= {"platform_system": "Linux", "implementation_name": "cpython", "platform_python_implementation": "CPython", "os_name": "posix"}
+    told = re.findall(r"`((?:requirements/)?\w+\.lock)` \| (\d+) packages", (ROOT / "containers" / "README.md").read_text())
+    assert len(told) == 6
+    for name, number in told:
+        lock = ROOT / name if "/" in name else ROOT / "containers" / name
+        listed = [Requirement(line.rstrip(" \\")) for line in lock.read_text().splitlines() if re.match("[A-Za-z]", line)]
+        assert sum(one.marker is None or one.marker.evaluate(env) for one in listed) == int(number), name

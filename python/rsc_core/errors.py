@@ -35,6 +35,6 @@ class BackendUnavailable(RscError):
 
 
 class MemoryExhausted(RscError, MemoryError):
-    """The memory of the device or of the host did not suffice; the workflow retries a rung lower (:func:`rsc_core.backend.plan`)."""
+    """The memory of the device or of the host did not suffice; the workflow retries a rung lower."""
 
     exit_code = 42

@@ -7,7 +7,6 @@ import pandas as pd
 
 from rsc_core.stats import benjamini_hochberg
 
-METHODS = ("t-test", "wilcoxon")
 COLUMNS = ["cluster", "source", "mean_score", "mean_difference", "statistic", "p_value", "adjusted_p_value"]
 
 
@@ -62,8 +61,6 @@ def rank_sources(scores, labels, method="t-test") -> pd.DataFrame:
     the others), statistic (t), p_value (two-sided), adjusted_p_value (Benjamini-Hochberg over the sources of a group).
     NaN where a group or the others have fewer than two cells; the mean needs one.
     """
-    from scipy.stats import mannwhitneyu, ttest_ind
-
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     labels = pd.Categorical(labels)
@@ -77,10 +74,31 @@ def rank_sources(scores, labels, method="t-test") -> pd.DataFrame:
         if len(inside) and len(outside):
             difference = mean - outside.mean(axis=0)
         if len(inside) > 1 and len(outside) > 1:
-            if method == "t-test":
-                t, p = ttest_ind(inside, outside, equal_var=False)
-            else:
-                t, p = mannwhitneyu(inside, outside, axis=0, method="asymptotic")
+            t, p = METHODS[method](inside, outside)
         columns = [str(name), list(scores.columns), mean, difference, t, p, benjamini_hochberg(p)]
         tables.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
     return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def welch(inside, outside):
+    """Welch's t and its two-sided p-value of each column, as scipy.stats (which takes half a second to import) within 1e-12.
+
+    Columns that are constant in both have t infinite and p 0, or NaN where they are the same.
+    """
+    from scipy.special import stdtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a, b = (part.var(axis=0, ddof=1) / len(part) for part in (inside, outside))
+        t = (inside.mean(axis=0) - outside.mean(axis=0)) / np.sqrt(a + b)
+        freedom = (a + b) ** 2 / (a**2 / (len(inside) - 1) + b**2 / (len(outside) - 1))
+        return t, 2 * stdtr(np.where(np.isnan(freedom), 1, freedom), -np.abs(t))
+
+
+def rank_sums(inside, outside):
+    """U of the first and the two-sided p-value of each column."""
+    from scipy.stats import mannwhitneyu
+
+    return mannwhitneyu(inside, outside, axis=0, method="asymptotic")
+
+
+METHODS = {"t-test": welch, "wilcoxon": rank_sums}
