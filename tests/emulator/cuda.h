@@ -1,9 +1,11 @@
 // As much of CUDA as the kernels use, for one core: the threads of a block are contexts that take turns at barriers.
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -42,27 +44,46 @@ static const int warpSize = 32;
 namespace emulated {
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 const size_t STACK = 1 << 17;
+const unsigned MOST = 1024;
 struct Thread {
-    ucontext_t context;
+    jmp_buf place;
     State state;
     unsigned mask;
+    bool begun;
 };
-static std::vector<Thread> threads;
-static std::vector<char> stacks, room;
-static uint64_t slots[64][32];
-static ucontext_t scheduler;
+static Thread threads[MOST];
+static char* const stacks = (char*)malloc(MOST * STACK);
+static std::vector<char> room;
+static uint64_t slots[MOST / 32][32];
+static jmp_buf scheduler;
 static unsigned current, dynamic_bytes;
 static std::function<void()> body;
 
+// A jump keeps no signal mask, which takes a system call.
 static void pause(State state, unsigned mask) {
     threads[current].state = state, threads[current].mask = mask;
-    swapcontext(&threads[current].context, &scheduler);
+    if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
 }
 
+// A context takes its thread of block after block.
 static void start() {
-    body();
-    threads[current].state = DONE;
-    swapcontext(&threads[current].context, &scheduler);
+    while (true) {
+        body();
+        pause(DONE, 0);
+    }
+}
+
+static void __attribute__((noinline)) resume() {
+    if (_setjmp(scheduler)) return;
+    if (threads[current].begun) _longjmp(threads[current].place, 1);
+    threads[current].begun = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stacks + current * STACK;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, start, 0);
+    setcontext(&context);
 }
 
 // A warp's barrier opens when all of its mask that live are there.
@@ -92,20 +113,13 @@ static bool release(unsigned n) {
 
 // 0, or 1 where threads wait for each other for ever.
 static int run_block(unsigned n) {
-    for (unsigned t = 0; t < n; ++t) {
-        threads[t].state = READY;
-        getcontext(&threads[t].context);
-        threads[t].context.uc_stack.ss_sp = stacks.data() + t * STACK;
-        threads[t].context.uc_stack.ss_size = STACK;
-        threads[t].context.uc_link = nullptr;
-        makecontext(&threads[t].context, start, 0);
-    }
+    for (unsigned t = 0; t < n; ++t) threads[t].state = READY;
     while (true) {
         bool ran = false;
         for (unsigned t = 0; t < n; ++t)
             if (threads[t].state == READY) {
                 ran = true, current = t, threadIdx = {t, 0, 0};
-                swapcontext(&scheduler, &threads[t].context);
+                resume();
             }
         if (release(n)) continue;
         if (ran) continue;
@@ -116,11 +130,14 @@ static int run_block(unsigned n) {
 }
 
 static int launch(int64_t n_blocks, unsigned n_threads, unsigned n_bytes, std::function<void()> work) {
-    threads.resize(n_threads), stacks.resize(n_threads * STACK), room.assign(n_bytes + 16, 0);
+    room.assign(n_bytes + 16, 0);
     body = work, dynamic_bytes = n_bytes, gridDim = {(unsigned)n_blocks, 1, 1}, blockDim = {n_threads, 1, 1};
     for (int64_t block = 0; block < n_blocks; ++block) {
         blockIdx = {(unsigned)block, 0, 0};
-        if (run_block(n_threads)) return 1;
+        if (run_block(n_threads)) {
+            for (Thread& thread : threads) thread.begun = false;
+            return 1;
+        }
     }
     return 0;
 }
