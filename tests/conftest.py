@@ -37,8 +37,8 @@ def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--emulate"):
         import emulator
 
-        missing = sorted(emulator.all_kernels().keys() - emulator.seen.keys())
-        terminalreporter.write_line(f"CUDA kernels compared with their twins: {len(emulator.seen)}; not launched: {' '.join(missing) or 'none'}")
+        missing = " ".join(sorted(emulator.all_kernels().keys() - emulator.seen.keys()))
+        terminalreporter.write_line(f"CUDA kernels compared with their twins: {len(emulator.seen)}; not launched: {missing or 'none'}")
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])

@@ -1,7 +1,9 @@
 """Runs the text of the CUDA kernels on the CPU, so that a machine without a GPU compares them with their twins.
 
 A ``.cu`` file is compiled by the C++ compiler with ``cuda.h``: a block's threads take turns at barriers, blocks come one after
-the other. What this cannot show is what comes from running at once: races, and the order of atomic operations.
+the other. What this cannot show is what comes from running at once: races, and the order of atomic operations. And ``exp``,
+``log``, ``erfc`` and the like are those of the C library on both sides, where CUDA has its own: their last bits are compared on
+a GPU only.
 """
 
 import ctypes
