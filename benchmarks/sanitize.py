@@ -7,7 +7,7 @@ First the GPU tests run plainly, to learn which test launches which kernel and h
 quickest tests run under the tools. Only own kernels are checked (CuPy's and RAPIDS' would take hours); a broken kernel
 checked with the same options shows that the tool sees them. CuPy's memory pool is off, so that the end of every array is
 known to the tool. The output keeps each kernel with the digest of its source: what was checked before and has not changed
-since is not checked again.
+since is not checked again. That the kernels equal their twins is shown without a GPU, too: ``tests/emulator``.
 """
 
 import collections

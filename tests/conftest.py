@@ -23,6 +23,25 @@ def _gpu_present():
     return True
 
 
+def pytest_addoption(parser):
+    parser.addoption("--emulate", action="store_true", help="Run the CUDA kernels on the CPU beside their twins, and compare.")
+
+
+def pytest_configure(config):
+    if config.getoption("--emulate"):
+        import emulator
+
+        emulator.take_part()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--emulate"):
+        import emulator
+
+        missing = " ".join(sorted(emulator.all_kernels().keys() - emulator.seen.keys()))
+        terminalreporter.write_line(f"CUDA kernels compared with their twins: {len(emulator.seen)}; not launched: {missing or 'none'}")
+
+
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def backend_name(request):
     """Both backends in turn; the GPU where there is one."""
