@@ -164,3 +164,16 @@ def test_small_batches_layouts_and_orders(to_xp, flavor):
     if flavor[0] == "p":
         with pytest.raises(ValueError, match="takes raw counts"):
             pp.highly_variable_genes(cases.annotated(to_xp(counts * np.float32(0.5))), **options)
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "cell_ranger"])
+def test_a_batch_without_counts_chooses_nothing(to_xp, flavor):
+    x = cases.counts(60, 50, mean=2)
+    x = sp.vstack([x[:40], sp.csr_matrix((20, 50), dtype=np.float32)]).tocsr()
+    adata = cases.annotated(to_xp(x.log1p()), batch=np.array(["full", "empty"])[(np.arange(60) >= 40).astype(int)])
+    alone = cases.annotated(to_xp(x[:40].log1p()))
+    for part, key in ((adata, "batch"), (alone, None)):
+        pp.highly_variable_genes(part, flavor=flavor, n_top_genes=10, batch_key=key)
+    np.testing.assert_array_equal(adata.var["highly_variable_nbatches"], alone.var["highly_variable"])
+    chosen = adata.var["highly_variable"]
+    assert chosen.sum() == 10 and alone.var["highly_variable"][chosen].all()  # genes of equal values at the border: all alone, 10 here

@@ -40,6 +40,8 @@ def dispersions(mean, variance, flavor: str, n_bins: int = 20) -> dict[str, np.n
     -------
     means, dispersions, dispersions_norm: float64 (genes,). NaN for a gene without variance (seurat).
     """
+    if not mean.size:  # a batch without counts
+        return {name: np.zeros(0) for name in ("means", "dispersions", "dispersions_norm")}
     mean = np.where(mean == 0, 1e-12, mean)  # as in scanpy: a gene expressed nowhere has dispersion 0
     dispersion = variance / mean
     if flavor == "seurat":
