@@ -98,6 +98,8 @@ BY_DESIGN = {
     "counts.cell_and_gene_sums": {"gene_total": "summed", "gene_cells": "summed"},
     "counts.gene_moments": {"total": "summed", "squares": "summed", "above": "summed"},
     "panels.entry_counts": {"counts": "summed"},
+    # The device lists the vertices of each turn apart, and counts them for its blocks; the CPU needs neither.
+    "leiden.move_vertices": {"listed": "scratch", "counters": "scratch"},
 }
 
 
