@@ -100,6 +100,7 @@ BY_DESIGN = {
     "panels.entry_counts": {"counts": "summed"},
     # The device lists the vertices of each turn apart, and counts them for its blocks; the CPU needs neither.
     "leiden.move_vertices": {"listed": "scratch", "counters": "scratch"},
+    "leiden.form_sets": {"listed": "scratch", "counters": "scratch"},
 }
 
 
