@@ -85,7 +85,8 @@ def all_kernels() -> dict:
     for source in sorted(KERNELS.glob("*.cu")):
         module = importlib.import_module(f"rsc_core.kernels.{source.stem}")
         pairs = {name: value for name, value in vars(module).items() if hasattr(value, "body") and value.__module__ == module.__name__}
-        found |= {f"{source.stem}.{name}": value for name, value in pairs.items()}
+        there = {name for name, _ in GLOBAL.findall(source.read_text())}  # some pairs are of the CPU alone
+        found |= {f"{source.stem}.{name}": value for name, value in pairs.items() if name in there}
     return found
 
 
@@ -97,6 +98,9 @@ BY_DESIGN = {
     "counts.cell_and_gene_sums": {"gene_total": "summed", "gene_cells": "summed"},
     "counts.gene_moments": {"total": "summed", "squares": "summed", "above": "summed"},
     "panels.entry_counts": {"counts": "summed"},
+    # The device lists the vertices of each turn apart, and counts them for its blocks; the CPU needs neither.
+    "leiden.move_vertices": {"listed": "scratch", "counters": "scratch"},
+    "leiden.form_sets": {"listed": "scratch", "counters": "scratch"},
 }
 
 
@@ -128,6 +132,13 @@ def as_compared(array, how):
     return np.sort(array, axis=None) if how == "sorted" else array
 
 
+def copies(args) -> list:
+    """The arguments with arrays copied; a kernel may write where it reads, therefore one array given twice has one copy."""
+    kept = {(a.ctypes.data, a.nbytes, a.dtype): a for a in args if isinstance(a, np.ndarray)}
+    kept = {place: array.copy() for place, array in kept.items()}
+    return [kept[a.ctypes.data, a.nbytes, a.dtype].reshape(a.shape) if isinstance(a, np.ndarray) else a for a in args]
+
+
 def compared(kernel):
     """A function in the place of a pair's numba function: it runs both on the same arrays and compares all of them to the bit."""
     name, given = name_of(kernel), inspect.getclosurevars(kernel).nonlocals
@@ -137,7 +148,7 @@ def compared(kernel):
         if n_items * given["per_item"] > MOST_THREADS:
             on_cpu(n_items, *args)
             return
-        other = [argument.copy() if isinstance(argument, np.ndarray) else argument for argument in args]
+        other = copies(args)
         on_cpu(n_items, *args)
         launch(kernel, n_items, *other)
         found = differences(kernel, args, other)
