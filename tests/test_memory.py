@@ -5,6 +5,7 @@ The stages run as the workflow starts them: one that ends with 42 begins again a
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,8 @@ class Chain:
 
     def __init__(self, folder, inputs, backend_name, **env):
         folder.mkdir()
-        self.folder, self.inputs, self.backend, self.env, self.attempts = folder, inputs, backend_name, os.environ | env, {}
+        self.folder, self.inputs, self.backend, self.env = folder, inputs, backend_name, os.environ | env
+        self.attempts, self.imported = {}, {}
 
     def run(self, stage, output, *arguments):
         arguments = [
@@ -66,6 +68,7 @@ class Chain:
             env = self.env | {"RSC_CORE_FIRST_RUNG": rung, "PYTHONPATH": str(ROOT / "python")}
             done = subprocess.run(list(map(str, arguments)), cwd=self.folder, env=env, capture_output=True, text=True, check=False)
             self.attempts[output] = RETRIES[: number + 1]
+            self.imported[output] = set(re.findall(r"^import time: .*\| +([\w.]+)$", done.stderr, re.MULTILINE))
             if done.returncode != 42:
                 break
         assert done.returncode == 0, f"{output}, rungs {self.attempts[output]}: {done.stderr}"
@@ -135,8 +138,12 @@ def compare(small, free):
 
 @pytest.mark.slow
 def test_little_memory_of_the_host(tmp_path, inputs):
-    """2 MB is less than all at once needs, and more than a strip."""
-    free = Chain(tmp_path / "free", inputs, "cpu", RSC_CORE_HOST_MEMORY="").all()
+    """2 MB is less than all at once needs, and more than a strip. What a stage imports while it works is looked at here, too."""
+    free = Chain(tmp_path / "free", inputs, "cpu", RSC_CORE_HOST_MEMORY="", PYTHONPROFILEIMPORTTIME="1").all()
+    slow = {"scipy.stats", "sklearn", "matplotlib", "scanpy", "igraph", "umap", "torch"}
+    assert all("numpy" in names and not names & slow for names in free.imported.values()), {
+        output: sorted(names & slow) for output, names in free.imported.items()
+    }
     small = Chain(tmp_path / "small", inputs, "cpu", RSC_CORE_HOST_MEMORY="2MB").all()
     for output in ("a.qc.h5ad", "b.qc.h5ad", "preprocess.h5ad"):
         assert (free.plan(output)["rung"], small.plan(output)["rung"]) == ("whole", "blocks")
