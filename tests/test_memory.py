@@ -20,6 +20,7 @@ from rsc_core import backend
 from rsc_core.io.delta import read_delta
 
 ROOT = Path(__file__).parents[1]
+PATHS = os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")]))
 N_CELLS, N_GENES = {"a": 4400, "b": 300}, 300  # a sample of two strips of row blocks and one of one
 RETRIES = ("", "blocks", "managed")
 EVERYTHING = {
@@ -65,7 +66,7 @@ class Chain:
         if stage not in ("merge", "assemble"):
             arguments += ["--backend", self.backend]
         for number, rung in enumerate(RETRIES):
-            env = self.env | {"RSC_CORE_FIRST_RUNG": rung, "PYTHONPATH": str(ROOT / "python")}
+            env = self.env | {"RSC_CORE_FIRST_RUNG": rung, "PYTHONPATH": PATHS}
             done = subprocess.run(list(map(str, arguments)), cwd=self.folder, env=env, capture_output=True, text=True, check=False)
             self.attempts[output] = RETRIES[: number + 1]
             self.imported[output] = set(re.findall(r"^import time: .*\| +([\w.]+)$", done.stderr, re.MULTILINE))
@@ -185,7 +186,7 @@ def command(n):
     print("allocated", backend.available_bytes("gpu"))
 cli.run(command)
 """
-    env = os.environ | {"PYTHONPATH": str(ROOT / "python"), "RSC_CORE_DEVICE_MEMORY": "100MB"}
+    env = os.environ | {"PYTHONPATH": PATHS, "RSC_CORE_DEVICE_MEMORY": "100MB"}
     for n, first, code_of in ((50_000_000, "", 0), (200_000_000, "", 42), (200_000_000, "blocks", 42), (200_000_000, "managed", 0)):
         command = [sys.executable, "-c", code, str(n)]
         done = subprocess.run(command, env=env | {"RSC_CORE_FIRST_RUNG": first}, capture_output=True, text=True)
