@@ -104,7 +104,9 @@ def test_cells_without_a_cluster_are_left_out(to_xp):
 def test_blocks_of_permutations_change_nothing(to_xp, monkeypatch):
     adata = scattered(to_xp)
     whole = gr.nhood_enrichment(adata, "cluster", n_perms=20, seed=3, copy=True)
-    monkeypatch.setattr("rsc_core.gr._nhood.ORDER_SIZE", 1200)
+    for size in ("ORDER_SIZE", "CACHED_SIZE"):
+        monkeypatch.setattr(f"rsc_core.gr._nhood.{size}", 1200)
+    monkeypatch.setattr("numba.get_num_threads", lambda: 1)
     for one, other in zip(whole, gr.nhood_enrichment(adata, "cluster", n_perms=20, seed=3, copy=True), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (gr.nhood_enrichment(adata, "cluster", n_perms=20, seed=4, copy=True).zscore != whole.zscore).any()

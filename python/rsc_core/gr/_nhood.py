@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -16,6 +17,7 @@ from rsc_core.kernels import nhood as kernels
 
 SCORES = ("closeness_centrality", "average_clustering", "degree_centrality")
 ORDER_SIZE = 1 << 25  # labels of the permutations that are held at once
+CACHED_SIZE = 1 << 21  # those on the host, whose caches hold so many
 LEVELS_AT_ONCE = 1 << 27  # steps of cells that are held at once
 
 
@@ -109,7 +111,7 @@ def enrichment(graph, codes, n_groups, n_perms, seed, libraries=None, xp=np) -> 
     edges, codes = (xp.asarray(indptr), xp.asarray(indices)), xp.asarray(codes, dtype=np.int16)
     n_cells = len(codes)
     count = _counts(edges, codes.reshape(1, -1), n_groups)[0]
-    permuted, batch = [], max(1, ORDER_SIZE // max(n_cells, 1))
+    permuted, batch = [], _batch(n_cells, xp)
     for first in range(0, n_perms, batch):
         some = orders(seed, "nhood", n_cells, first, min(batch, n_perms - first), xp, libraries)
         labels = xp.empty(some.shape, dtype=np.int16)
@@ -120,6 +122,13 @@ def enrichment(graph, codes, n_groups, n_perms, seed, libraries=None, xp=np) -> 
     spread = permuted.std(axis=0)
     z = (count - permuted.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
     return NhoodEnrichmentResult(z, count, (np.minimum(above, below) + 1) / (n_perms + 1))
+
+
+def _batch(n_cells, xp) -> int:
+    """How many permutations are held at once; each thread of the host has some."""
+    if xp is not np:
+        return max(1, ORDER_SIZE // max(n_cells, 1))
+    return max(kernels.TOGETHER * numba.get_num_threads(), CACHED_SIZE // max(n_cells, 1))
 
 
 def _counts(edges, labels, n_groups) -> np.ndarray:

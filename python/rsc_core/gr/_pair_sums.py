@@ -12,7 +12,7 @@ from rsc_core.gr._values import gene_groups
 from rsc_core.kernels import autocorr as kernels
 
 CHUNK_ROWS = 1024  # cells whose values one thread adds up; the last bits of a mean depend on it
-GENE_BLOCK = 256  # genes that are dense at once
+GENE_BLOCK, DENSE_SIZE = 256, 1 << 26  # genes that are dense at once: so many, or as many as have so many values
 ORDER_SIZE = 1 << 28  # numbers of cells in the permutations that are held at once
 PARTS_SIZE = 1 << 26  # partial sums that are held at once
 
@@ -63,11 +63,11 @@ def sums_of(graph, x, genes, n_perms, seed, n_sums=2):
     xp, n = backend.xp_of(x), x.shape[0]
     tiles = tiles_of(graph, xp)
     mean, sums, permuted = np.empty(len(genes)), np.empty((3, len(genes))), np.empty((n_sums, n_perms, len(genes)))
-    batch = max(1, ORDER_SIZE // max(n, 1))
+    batch, width = max(1, ORDER_SIZE // max(n, 1)), max(GENE_BLOCK, DENSE_SIZE // max(n, 1))
     for first in range(0, max(n_perms, 1), batch):
         orders = permuted_orders(seed, "autocorr", n, first, min(batch, n_perms - first), xp)
-        for start in range(0, len(genes), GENE_BLOCK):
-            here = slice(start, min(start + GENE_BLOCK, len(genes)))
+        for start in range(0, len(genes), width):
+            here = slice(start, min(start + width, len(genes)))
             size = here.stop - start
             block = gene_groups(x, genes[here], kernels.GENES)
             shift, constant = means(block)
