@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the CUDA kernels under compute-sanitizer, the quickest tests of each, several at a time; what was found as JSON.
 
-usage: python benchmarks/sanitize.py --output benchmarks/results/sanitizer_h100.json [--tool memcheck --tool racecheck]
+usage: python benchmarks/sanitize.py --output benchmarks/results/sanitizer.json [--tool memcheck --tool racecheck]
 
 First the GPU tests run plainly, to learn which test launches which kernel and how long it takes; then each kernel's
 quickest tests run under the tools. Only own kernels are checked (CuPy's and RAPIDS' would take hours); a broken kernel
