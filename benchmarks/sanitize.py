@@ -39,7 +39,7 @@ cupy.cuda.runtime.deviceSynchronize()
 
 
 def kernel_digests() -> dict:
-    """Every own kernel, and the digest of the source that it is compiled from."""
+    """Every own kernel as ``file.name``, and the digest of the source that it is compiled from."""
     sys.path.insert(0, str(ROOT / "python"))
     from rsc_core import backend
 
@@ -47,7 +47,7 @@ def kernel_digests() -> dict:
     for source in sorted((ROOT / "python/rsc_core/kernels").glob("*.cu")):
         digest = hashlib.sha256(backend.cuda_source(source).encode()).hexdigest()[:16]
         names = re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', source.read_text())
-        found |= dict.fromkeys(names, digest)
+        found |= dict.fromkeys((f"{source.stem}.{name}" for name in names), digest)
     return found
 
 
@@ -67,15 +67,15 @@ def run_tests(tests, launches, prefix=(), seconds=600, extra=()):
 
 
 def tool_command(tool, names):
-    """The sanitizer with one tool, for these kernels alone."""
-    filters = [part for name in names for part in ("--kernel-name", f"kernel_name={name}")]
+    """The sanitizer with one tool, for these kernels alone (and others of the same name, which it cannot tell apart)."""
+    filters = [part for name in sorted({name.split(".")[-1] for name in names}) for part in ("--kernel-name", f"kernel_name={name}")]
     options = ["--racecheck-report", "all"] if tool == "racecheck" else []
     return ["compute-sanitizer", "--tool", tool, "--print-limit", "20", *options, *filters]
 
 
 def control_found(tool, name):
     """Whether the tool sees the error of a broken kernel."""
-    command = [*tool_command(tool, [name]), sys.executable, "-c", CONTROL.replace("NAME", name)]
+    command = [*tool_command(tool, [name]), sys.executable, "-c", CONTROL.replace("NAME", name.split(".")[-1])]
     text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
     return bool(FOUND.search(text))
 
@@ -200,7 +200,7 @@ def pytest_runtest_call(item):
     plain, names, start = backend.kernel, set(), time.perf_counter()
 
     def noted(source, name):
-        names.add(name)
+        names.add(f"{source.stem}.{name}")
         return plain(source, name)
 
     backend.kernel = noted

@@ -6,6 +6,7 @@ Checked before a reader sees the input; costs a look at the names of HDF5's obje
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gzip
 import json
@@ -112,6 +113,7 @@ def _fault_of(function) -> signal.Signals | None:
     child = os.fork()
     if child == 0:
         try:
+            faulthandler.disable()  # that it crashes here is the answer, and no report of Python's
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_CPU, (HDF5_SECONDS, HDF5_SECONDS + 1))
             function()
