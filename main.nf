@@ -250,8 +250,7 @@ workflow RSC_FLOW {
     ASSEMBLE(MERGE.out.store, deltas, task_records, provenance(settings, parameters), settings.subMap(['x_content', 'output_format']), library('assemble'))
 
     tables = MARKERS.out.tables.mix(activity_tables, spatial_tables, concordance_table).flatten().toSortedList { table -> table.name }
-    run_records = task_records.combine(ASSEMBLE.out.run_record).map { found -> found.sort { run_record -> run_record.name } }
-    REPORT(ASSEMBLE.out.adata, qcs, run_records, tables, parameters, settings.subMap(['title', 'figure_formats']), library('report'))
+    REPORT(MERGE.out.store, deltas, qcs, task_records, tables, parameters, settings.subMap(['title', 'figure_formats']), library('report'))
 
     if (settings.spatialdata) {
         SPATIALDATA(ASSEMBLE.out.adata, library('spatialdata_zarr'))

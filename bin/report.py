@@ -7,7 +7,8 @@ from rsc_core import cli
 
 
 @cli.script
-@click.option("--adata", required=True, type=cli.existing_file, help="AnnData file of ASSEMBLE.")
+@click.option("--store", required=True, type=cli.existing_file, help="Counts store of all samples.")
+@click.option("--delta", required=True, multiple=True, type=cli.existing_file, help="Delta of a stage; repeatable.")
 @click.option("--qc", required=True, multiple=True, type=cli.existing_file, help="QC delta of a sample; repeatable.")
 @click.option("--run-record", multiple=True, type=cli.existing_file, help="Run record of a task; repeatable.")
 @cli.tables_option

@@ -4,7 +4,8 @@ process REPORT {
     label 'process_medium'
 
     input:
-    path adata
+    path store
+    path deltas, stageAs: 'deltas/*'
     path qcs, stageAs: 'qc/*'
     path run_records, stageAs: 'records/*'
     path tables, stageAs: 'tables/*'

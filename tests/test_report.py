@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from report_cases import MARKERS, MORAN, NASTY, RUN, cells_of, html_of, make_result, sections
 
 from rsc_core.io.delta import Delta, write_delta
+from rsc_core.io.store import write_store
 from rsc_core.report import cells, figures, samples, static
 from rsc_core.report.sections import cells as cell_sections
 from rsc_core.report.sections import concordance, integration, looks, methods, tissue
@@ -310,8 +311,16 @@ def test_a_violin_is_drawn_by_its_quantiles():
 
 def test_the_stage_writes_page_and_record(result, tmp_path):
     adata, qcs = result
-    adata.X = sp.csr_matrix((20, 2), dtype=np.float32)
-    adata.write_h5ad(tmp_path / "adata.h5ad")
+    cells_alone, counts = adata.obs[[]], sp.csr_matrix(np.ones((20, 2), dtype=np.uint16))
+    about = {"obs": adata.obs[["sample", "total_counts"]], "var": adata.var[[]], "obsm": {"spatial": adata.obsm["spatial"]}}
+    write_store(tmp_path / "counts.store.h5ad", [counts], nnz=counts.nnz, count_dtype=np.uint16, **about)
+    deltas = [
+        Delta("preprocess", cells_alone.assign(size_factor=1.0), var=adata.var, uns={"pca": adata.uns["pca"]}),
+        Delta("embed", cells_alone, obsm={"X_umap": adata.obsm["X_umap"]}),
+        Delta("cluster", adata.obs[["leiden"]]),
+    ]
+    for delta in deltas:
+        write_delta(tmp_path / f"{delta.stage}.h5ad", delta)
     for number, delta in enumerate(qcs.values()):
         delta.stage = f"qc:{number}"
         write_delta(tmp_path / f"{number}.qc.h5ad", delta)
@@ -325,7 +334,13 @@ def test_the_stage_writes_page_and_record(result, tmp_path):
         output = tmp_path / f"{name}.html"
         folder = tmp_path / f"{name}_figures"
         write_report(
-            adata=tmp_path / "adata.h5ad", parameters=tmp_path / "parameters.json", output=output, figures=folder, title="Ä", **given
+            store=tmp_path / "counts.store.h5ad",
+            delta=[tmp_path / f"{delta.stage}.h5ad" for delta in deltas],
+            parameters=tmp_path / "parameters.json",
+            output=output,
+            figures=folder,
+            title="Ä",
+            **given,
         )
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
     assert (tmp_path / "two_figures" / "markers-t-test.svg").exists()

@@ -68,20 +68,12 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", formats=("h5a
     task = Task("assemble", output, parameters={"x_content": x_content}, parents=[store, *delta])
     counts = CountsStore(store)
     with task.step("read"):
-        obs, var = counts.obs, counts.var
-        parts = [read_part(path, obs.index) for path in delta]
-        check_parents(parts, task.record["parents"])
+        adata, parts = annotated(counts, delta, task.record["parents"])
     with task.step("assemble"):
-        adata = ad.AnnData(obs=obs, var=var, obsm=counts.obsm, uns=counts.uns)
-        n_samples = len({part.sample for part in parts if part.sample})
-        owner = {}
-        for part in parts:
-            place(adata, part, owner, suffix=f"_{part.sample}" if part.sample and n_samples > 1 else "")
-        for name, table in _samples.merged(adata, parts, n_samples).items():
+        for name, table in _samples.merged(adata, parts, number_of_samples(parts)).items():
             if tables is not None:
                 write_table(tables, name, table)
-        records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
-        records |= {"store": json.dumps(counts.record, sort_keys=True), "assemble": json.dumps(task.record, sort_keys=True)}
+        records = adata.uns["rsc_core"] | {"assemble": json.dumps(task.record, sort_keys=True)}
         records["tasks"] = json.dumps(devices_of(run_record), sort_keys=True)
         if provenance is not None:
             records["run"] = json.dumps(json.loads(Path(provenance).read_text()), sort_keys=True)
@@ -96,6 +88,39 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", formats=("h5a
         with task.step("write zarr"), replaced_folder(Path(output).with_suffix(".zarr")) as temporary:
             write_zarr(temporary, adata, counts, size_factor)
     task.finish()
+
+
+def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.AnnData, list[Part]]:
+    """All that a run found out about its cells and genes, without the matrix; records of the store and the deltas in ``uns['rsc_core']``.
+
+    Parameters
+    ----------
+    counts
+        Merged counts store.
+    deltas
+        Paths.
+    parents
+        Digests of the files at hand by name.
+
+    Raises
+    ------
+    InvalidInput
+        As :func:`run`.
+    """
+    obs = counts.obs
+    parts = [read_part(path, obs.index) for path in deltas]
+    check_parents(parts, parents)
+    adata, owner, n_samples = ad.AnnData(obs=obs, var=counts.var, obsm=counts.obsm, uns=counts.uns), {}, number_of_samples(parts)
+    for part in parts:
+        place(adata, part, owner, suffix=f"_{part.sample}" if part.sample and n_samples > 1 else "")
+    records = {part.delta.stage: json.dumps(part.delta.record, sort_keys=True) for part in parts}
+    adata.uns["rsc_core"] = records | {"store": json.dumps(counts.record, sort_keys=True)}
+    return adata, parts
+
+
+def number_of_samples(parts: list[Part]) -> int:
+    """Samples that have deltas of their own."""
+    return len({part.sample for part in parts if part.sample})
 
 
 def devices_of(run_records) -> dict[str, dict]:

@@ -36,7 +36,7 @@ def integration(adata, cells) -> Section | None:
         "after": "Batches should lie in the same places where they have the same kinds of cells.",
     }
     for (name, note), place in zip(notes.items(), ("X_pca", f"X_pca_{found['method']}"), strict=True):
-        if place in adata.obsm:
+        if place in adata.obsm and adata.obsm[place].shape[1] > 1:
             places = np.asarray(adata.obsm[place], dtype=np.float64)[:, :2]
             axes = ("component 1", "component 2")
             part = cells.part(f"First two components {name}", table, places, np.arange(adata.n_obs), cells.plane, axes)

@@ -81,7 +81,10 @@ def resources_used(runs) -> Section:
         if steps:
             parts.append(Part("Steps", table=as_table(pd.DataFrame(steps))))
         total = table[["start-up (s)", "work (s)"]].to_numpy().sum()
-        how = f"All tasks took {total:.0f} s together; start-up is the time before a task's work began: Python and its imports."
+        how = (
+            f"All tasks took {total:.0f} s together; start-up is the time before a task's work began: Python and its imports. "
+            "ASSEMBLE runs while this page is made, and is in pipeline_info/ only."
+        )
     return Section("resources", "Time and memory", how, parts)
 
 
