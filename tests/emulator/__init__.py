@@ -98,6 +98,14 @@ BY_DESIGN = {
     "counts.cell_and_gene_sums": {"gene_total": "summed", "gene_cells": "summed"},
     "counts.gene_moments": {"total": "summed", "squares": "summed", "above": "summed"},
     "panels.entry_counts": {"counts": "summed"},
+    # Atomics decide in what order sets and cells find their places in a list or table.
+    "levels.gather_arcs": {"name": "sorted", "total": "sorted", "owner": "scratch", "rank": "scratch"},
+    "within.within_limits": {"candidates": "sorted"},
+    # Working space; the CPU works in arrays of its own.
+    "sepal.diffused": {"amount": "scratch", "change": "scratch"},
+    # Room in which CUDA sorts a cell's values; the CPU sorts in arrays of its own.
+    "places.places_of_stored": {"sorted_value": "scratch", "sorted_column": "scratch"},
+    "places.mean_ranks": {"sorted_value": "scratch", "sorted_column": "scratch"},
     # The device lists the vertices of each turn apart, and counts them for its blocks; the CPU needs neither.
     "leiden.move_vertices": {"listed": "scratch", "counters": "scratch"},
     "leiden.form_sets": {"listed": "scratch", "counters": "scratch"},
@@ -126,10 +134,12 @@ def differences(kernel, cpu, cuda) -> list:
 
 
 def as_compared(array, how):
-    """An argument in the form in which both sides have the same."""
+    """An argument in the form in which both sides have the same; NaN has many bit patterns, which say nothing."""
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), np.nan, array)
     if how == "summed":
         return array.sum(axis=0)
-    return np.sort(array, axis=None) if how == "sorted" else array
+    return np.sort(array, axis=-1) if how == "sorted" else array
 
 
 def copies(args) -> list:

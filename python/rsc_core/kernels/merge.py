@@ -42,5 +42,5 @@ def moved_counts(rows, indptr, indices, data, column, new_indptr, new_indices, n
                 new_indices[to], new_data[to] = gene, data[k]
                 to += 1
         if not sorted_:
-            order = np.argsort(new_indices[start:to])
+            order = np.argsort(new_indices[start:to], kind="mergesort")
             new_indices[start:to], new_data[start:to] = new_indices[start:to][order], new_data[start:to][order]
