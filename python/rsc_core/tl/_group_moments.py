@@ -77,7 +77,6 @@ def joined(words, scale: float):
 def summarize(adata, groupby, *, groups="all", reference="rest", layer=None, mask_var=None, with_ranks=True) -> Moments:
     """All sums of an AnnData. Parameters as :func:`rsc_core.tl.rank_genes_groups`."""
     x, genes = values_of(adata, layer, mask_var)
-    check_values(x)
     return summarize_blocks(lambda: [x], adata.obs, groupby, genes, groups=groups, reference=reference, with_ranks=with_ranks)
 
 
@@ -180,21 +179,22 @@ def largest_value(x) -> float:
     return float(backend.to_host(out).max(initial=0))
 
 
-def check_values(x) -> None:
-    """Raise ValueError that names the first value that is not finite."""
-    if np.isfinite(largest_value(x)):
-        return
+def refuse_value(x, first_row: int) -> None:
+    """Raise ValueError that names the first value of a block of cells that is not finite."""
     indptr, indices, values = (backend.to_host(part) for part in backend.csr_parts(x))
     at = np.flatnonzero(~np.isfinite(values))[0]
-    row = np.searchsorted(indptr, at, side="right") - 1
+    row = first_row + np.searchsorted(indptr, at, side="right") - 1
     raise ValueError(f"the value in row {row}, column {indices[at]} is {values[at]}; remove the cell, or replace the value")
 
 
 def scales_of(blocks, n_cells: int) -> tuple[float, float]:
     """Powers of two that the values and their squares are multiplied with, so that no sum of n_cells exceeds 2^61."""
-    most = max((largest_value(x) for x in blocks()), default=0.0)
-    if not np.isfinite(most):
-        raise ValueError("there are values that are not finite; remove these cells, or replace the values")
+    most, row = 0.0, 0
+    for x in blocks():
+        largest = largest_value(x)
+        if not np.isfinite(largest):
+            refuse_value(x, row)
+        most, row = max(most, largest), row + x.shape[0]
     bits = 61 - math.ceil(math.log2(max(n_cells, 1)))
     return tuple(2.0 ** (bits - math.frexp(value)[1]) for value in (most, most * most))
 
