@@ -25,7 +25,8 @@ process REPORT {
     export PYTHONPATH="\$(dirname "\$(realpath ${library})"):\${PYTHONPATH:-}"
     echo ${Shell.quote(parameters)} > parameters.json
     report.py \\
-        --adata ${adata} \\
+        --store ${store} \\
+        ${Shell.repeated('delta', deltas)} \\
         ${Shell.repeated('qc', qcs)} \\
         ${Shell.repeated('run-record', run_records)} \\
         --tables tables \\
