@@ -18,7 +18,7 @@ FORBIDDEN |= {"pynndescent", "igraph", "faiss", "cupy", "cuml", "cugraph", "cudf
 FORBIDDEN |= {"PIL", "IPython"}
 # What a stage may import besides what the record of a task needs (anndata, NumPy, SciPy, pandas, h5py and theirs).
 NUMBA = {"numba", "llvmlite"}
-MAY = {"ingest": set(), "report": {"plotly", "_plotly_utils", "jinja2", "markupsafe"}, "spatialdata_zarr": set()}
+MAY = {"ingest": set(), "report": {"plotly", "_plotly_utils", "jinja2", "markupsafe"} | NUMBA, "spatialdata_zarr": set()}
 SMALL = {"threadpoolctl"}
 BUDGET = 3.0  # seconds of CPU from nothing to the stage's module; 1.6 on this machine, nothing else running
 ENV = os.environ | {"RSC_CORE_WITHOUT": "dask,xarray", "PYTHONPATH": str(ROOT / "python")}
