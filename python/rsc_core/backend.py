@@ -351,11 +351,6 @@ def cuda_source(source: Path) -> str:
     return "\n".join((Path(source).parent / line.split('"')[1]).read_text() if line.startswith('#include "') else line for line in lines)
 
 
-def threads() -> int:
-    """Threads of the host for this task: its own, else the machine's."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-
-
 def synchronize() -> None:
     """Wait for the device, where CuPy was imported at all."""
     if "cupy" in sys.modules:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
-from rsc_core import backend
 from rsc_core.report import figures
 from rsc_core.report.page import Part, Table
+from rsc_core.stats import in_threads
 
 LEAST_POINTS = 5_000  # of a section of tissue, however many sections share the points
 MOST_CATEGORIES = 100  # of a column of obs that is offered for colours
 GENE_BYTES = 4_000_000  # of the page that genes may take
 LEVELS = 255  # of a gene's expression in the page
+PACKED_AT_ONCE = 32  # genes; those that have no room in the page are packed for nothing
 
 
 @dataclasses.dataclass
@@ -153,14 +153,14 @@ class Cells:
 
 def _quantised(values: dict[str, np.ndarray], room: int) -> dict[str, dict]:
     """Values in levels from the lowest (or 0) to the highest (or 0), as many of them, in their order, as fit into ``room`` characters."""
-    found, names, step = {}, list(values), 2 * backend.threads()
-    with ThreadPoolExecutor(backend.threads()) as pool:  # compressing takes most of the time, and does not hold the interpreter
-        for some in (names[start : start + step] for start in range(0, len(names), step)):
-            for name, entry in zip(some, pool.map(_levels, [values[name] for name in some]), strict=True):
-                room -= len(entry["levels"])
-                if room < 0:
-                    return found
-                found[name] = entry
+    found, names = {}, list(values)
+    for start in range(0, len(names), PACKED_AT_ONCE):
+        some = names[start : start + PACKED_AT_ONCE]
+        for name, entry in zip(some, in_threads(_levels, [values[name] for name in some]), strict=True):
+            room -= len(entry["levels"])
+            if room < 0:
+                return found
+            found[name] = entry
     return found
 
 

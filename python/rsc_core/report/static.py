@@ -8,10 +8,10 @@ import multiprocessing
 import re
 from pathlib import Path
 
+import numba
 import numpy as np
 import pandas as pd
 
-from rsc_core import backend
 from rsc_core.report import figures
 
 DOTS = 150  # per inch of the png
@@ -37,7 +37,8 @@ def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
     shown = [(section.key, part) for section in sections for part in section.parts if part.figure is not None]
     stems = [Path(folder) / re.sub(r"[^A-Za-z0-9]+", "-", f"{key}-{part.heading}").strip("-").lower() for key, part in shown]
     # A process is a copy of this one: it has the figures already, and is sent their numbers alone.
-    with multiprocessing.get_context("fork").Pool(backend.threads(), _take, ([part for _, part in shown], cells, stems, formats)) as pool:
+    held = [part for _, part in shown], cells, stems, formats
+    with multiprocessing.get_context("fork").Pool(numba.get_num_threads(), _take, held) as pool:
         return [file for files in pool.imap(_save, range(len(shown)), chunksize=1) for file in files]
 
 

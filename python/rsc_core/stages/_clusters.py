@@ -89,6 +89,7 @@ def row_blocks(counts, backend: str, factor=None, max_nnz: int = 0):
 def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -> None:
     """Write a table as csv (numbers are as short as reading them back unchanged allows), and as parquet, too."""
     import pyarrow as pa
+    import pyarrow.parquet
 
     Path(folder).mkdir(parents=True, exist_ok=True)
     columns = pa.Table.from_pandas(table, preserve_index=False)
@@ -99,7 +100,7 @@ def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -
             _write_csv(temporary, columns, "needed")
     if parquet:
         with replaced(Path(folder) / f"{name}.parquet") as temporary:
-            table.to_parquet(temporary, index=False, engine="pyarrow")
+            pa.parquet.write_table(columns, temporary)
 
 
 def _write_csv(path, columns, quoting: str) -> None:

@@ -257,7 +257,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
     groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
     if size_factor is not None:
         groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
-    for here, block, x in ahead(_valued(counts, size_factor)):
+    for start, stop, block, x in ahead(valued_blocks(counts, size_factor)):
+        here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
         groups["X"]["data"][here] = x.data
         if size_factor is not None:
             groups["counts"]["data"][here] = block.data
@@ -267,9 +268,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
         add_array(group, "indptr", data=counts.indptr)
 
 
-def _valued(counts: CountsStore, size_factor: np.ndarray | None):
-    """Row blocks: their place among the non-zeros, their counts, and what X holds of them."""
+def valued_blocks(counts: CountsStore, size_factor: np.ndarray | None):
+    """Row blocks ``(start, stop, counts, X)``; parameters as :func:`write_matrices`."""
     for start, stop, block in counts.blocks(BLOCK_NNZ):
         x = block.astype(np.float32)
-        x = x if size_factor is None else lognorm(x, size_factor[start:stop])
-        yield slice(int(counts.indptr[start]), int(counts.indptr[stop])), block, x
+        yield start, stop, block, x if size_factor is None else lognorm(x, size_factor[start:stop])

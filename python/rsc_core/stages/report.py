@@ -11,17 +11,15 @@ import pandas as pd
 from rsc_core.io.delta import read_delta
 from rsc_core.io.files import ahead, replaced
 from rsc_core.io.store import CountsStore
-from rsc_core.pp._normalize import lognorm
 from rsc_core.report import page, samples, static
 from rsc_core.report.cells import Cells
 from rsc_core.report.figures import styles
 from rsc_core.report.sections import all_sections
 from rsc_core.report.sections.clusters import best_genes
 from rsc_core.stages._task import Task
-from rsc_core.stages.assemble import annotated, size_factors_of
+from rsc_core.stages.assemble import annotated, size_factors_of, valued_blocks
 
 MOST_GENES = 400  # that can be looked up: markers first, then variable genes
-BLOCK_NNZ = 1 << 24  # non-zeros of a row block
 
 
 def run(
@@ -65,7 +63,8 @@ def run(
     with task.step("read genes"):
         cells = Cells(data.obs, np.asarray(data.obsm["spatial"], dtype=np.float64) if "spatial" in data.obsm else None)
         cells.add_sources({method: table for method, table in scores.items() if isinstance(table, pd.DataFrame)})
-        cells.read_genes(ahead(blocks_of(counts, size_factors_of(data))), genes_to_show(data.var, found), data.var_names)
+        blocks = ((start, stop, x) for start, stop, _, x in valued_blocks(counts, size_factors_of(data)))
+        cells.read_genes(ahead(blocks), genes_to_show(data.var, found), data.var_names)
     with task.step("draw"):
         order = list(data.obs["sample"].astype("category").cat.categories)
         qcs = {delta.stage.partition(":")[2]: delta for delta in deltas}
@@ -90,9 +89,3 @@ def genes_to_show(var: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[st
     if "highly_variable_rank" in var:
         genes += list(var["highly_variable_rank"].dropna().sort_values(kind="stable").index)
     return list(dict.fromkeys(genes))[:MOST_GENES]
-
-
-def blocks_of(counts: CountsStore, size_factor):
-    """Row blocks as (start, stop, CSR of logarithms)."""
-    for start, stop, block in counts.blocks(BLOCK_NNZ):
-        yield start, stop, lognorm(block.astype(np.float32), size_factor[start:stop])
