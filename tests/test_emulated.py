@@ -134,6 +134,10 @@ def small_launches():
         "scale.scale_entries": (n, indptr, indices, values, mask, np.full(wide, 3.0), 2.0, np.zeros_like(values)),
         "scale.scaled_dense": (n, table.toarray(), mask, columns + 1, columns + 3, -1.0, 2.0, wide, np.zeros((n, wide), dtype=np.float32)),
         "search.centred_rows": (n, x, 20, np.zeros_like(x)),
+        "search.keep_least": (
+            n, table.toarray(), vector[:1].repeat(wide).astype(np.float32), wide, 3, 40,
+            np.full((n, 40), np.inf, dtype=np.float32), np.full((n, 40), -1, dtype=np.int32),
+        ),  # fmt: skip
         "search.nearest_of_all": (n, x, 20, np.arange(n), np.arange(0, n, 2), n // 2, 7, *nearest),
         "search.unit_rows": (n, x, 20, np.zeros_like(x)),
         "spectral.combine_rows": (n, x.T.copy(), draws.normal(size=(4, 20)), 20, 4, np.zeros((4, n))),

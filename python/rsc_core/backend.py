@@ -342,6 +342,23 @@ def _multiprocessors(device: int) -> int:
     return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
 
 
+def products_of_halves(left, right):
+    """left rightᵀ of float16 rows (m, k) and (n, k), summed in float32: (m, n). Tensor cores want k to be a multiple of 8."""
+    if xp_of(left) is np:
+        return left.astype(np.float32) @ right.astype(np.float32).T
+    import cupy
+    from cupy.cuda import cublas, device, runtime
+
+    (m, k), n, one, zero = left.shape, len(right), np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
+    out = cupy.empty((m, n), dtype=np.float32)
+    # cuBLAS reads rows as columns: it makes right leftᵀ, the transpose.
+    size, ours = (cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k), (right.data.ptr, runtime.CUDA_R_16F, k)
+    theirs, result = (left.data.ptr, runtime.CUDA_R_16F, k), (out.data.ptr, runtime.CUDA_R_32F, n)
+    kind = cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT
+    cublas.gemmEx(device.get_cublas_handle(), *size, one.ctypes.data, *ours, *theirs, zero.ctypes.data, *result, *kind)
+    return out
+
+
 def cuda_source(source: Path) -> str:
     """The text of a ``.cu`` file with its own headers put in place.
 

@@ -66,6 +66,77 @@ extern "C" __global__ void nearest_candidates(i64 n_items, const i64* cells, con
     nobody_from(filled, n_nearest, mine, far);
 }
 
+#define WHOLE_WARP 0xffffffffu
+#define AHEAD 4  // columns that a lane reads before it looks at them
+
+// Puts a value behind all kept ones that are not larger: a warp's work.
+__device__ __forceinline__ void insert(float other, int column, int lane, i64 n_kept, float* kept, int* at) {
+    i64 place = 0;
+    for (i64 base = 0; base < n_kept; base += 32)
+        place += __popc(__ballot_sync(WHOLE_WARP, base + lane < n_kept && kept[base + lane] <= other));
+    for (i64 base = (n_kept - 1) / 32 * 32; base >= 0 && base + 31 >= place; base -= 32) {
+        const i64 k = base + lane;
+        const bool moves = k > place && k < n_kept;
+        const float before = moves ? kept[k - 1] : 0.0f;
+        const int column_before = moves ? at[k - 1] : 0;
+        __syncwarp();
+        if (moves) {
+            kept[k] = before;
+            at[k] = column_before;
+        }
+        __syncwarp();
+    }
+    if (lane == 0) {
+        kept[place] = other;
+        at[place] = column;
+    }
+    __syncwarp();
+}
+
+// A warp a row; what is kept lies in shared memory where there is room.
+extern "C" __global__ void keep_least(i64 n_items, const float* product, const float* half, i64 n_columns, i64 first, i64 n_kept,
+                                      float* value, int* place) {
+    extern __shared__ float room[];
+    const i64 item = (blockIdx.x * (i64)blockDim.x + threadIdx.x) / 32;
+    if (item >= n_items) return;
+    const int lane = threadIdx.x % 32;
+    float* kept = value + item * n_kept;
+    int* at = place + item * n_kept;
+    if (shared_bytes()) {
+        kept = room + threadIdx.x / 32 * n_kept;
+        at = (int*)(room + blockDim.x / 32 * n_kept) + threadIdx.x / 32 * n_kept;
+        for (i64 k = lane; k < n_kept; k += 32) {
+            kept[k] = value[item * n_kept + k];
+            at[k] = place[item * n_kept + k];
+        }
+        __syncwarp();
+    }
+    float largest = kept[n_kept - 1];
+    for (i64 start = 0; start < n_columns; start += 32 * AHEAD) {
+        float others[AHEAD];
+        for (int a = 0; a < AHEAD; ++a) {
+            const i64 column = start + 32 * a + lane;
+            others[a] = column < n_columns ? half[column] - product[item * n_columns + column] : 1.0f / 0.0f;
+        }
+        for (int a = 0; a < AHEAD; ++a) {
+            unsigned less = __ballot_sync(WHOLE_WARP, others[a] < largest);
+            for (; less; less &= less - 1) {
+                const int from = __ffs(less) - 1;
+                const float other = __shfl_sync(WHOLE_WARP, others[a], from);
+                if (other < largest) {
+                    insert(other, (int)(first + start + 32 * a + from), lane, n_kept, kept, at);
+                    largest = kept[n_kept - 1];
+                }
+            }
+        }
+    }
+    if (shared_bytes())
+        for (i64 k = lane; k < n_kept; k += 32) {
+            value[item * n_kept + k] = kept[k];
+            place[item * n_kept + k] = at[k];
+        }
+}
+
 extern "C" __global__ void nearest_of_all(i64 n_items, const double* x, i64 n_dims, const i64* cells, const i64* members, i64 n_members,
                                           i64 n_nearest, i64* nearest, double* nearest_distance) {
     const i64 item = blockIdx.x * (i64)blockDim.x + threadIdx.x;

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from rsc_core.kernels.device import keep_nearest
-from rsc_core.kernels.twin import twin
+from rsc_core.kernels.twin import BLOCK, twin
 
 NOBODY = -1  # a place that the search could not fill
 
@@ -64,6 +64,24 @@ def nearest_candidates(n_items, cells, candidates, distance, n_candidates, n_nea
                 filled = keep_nearest(other, d, filled, nearest[item], nearest_distance[item])
         for k in range(filled, n_nearest):
             nearest[item, k], nearest_distance[item, k] = NOBODY, np.inf
+
+
+@twin("float32 float32 int64 int64 int64 float32 int32", per_item=32, shared=lambda *args: 8 * BLOCK // 32 * args[4])
+def keep_least(n_items, product, half, n_columns, first, n_kept, value, place):
+    """Of half - product in each row and what was kept before, the ``n_kept`` least in the order of (value, place), as they rise.
+
+    The place of a column is ``first`` and its number; kept places are smaller.
+    """
+    for item in numba.prange(n_items):
+        for column in range(n_columns):
+            other = half[column] - product[item, column]
+            k = n_kept
+            while k > 0 and other < value[item, k - 1]:
+                k -= 1
+            if k < n_kept:
+                for later in range(n_kept - 1, k, -1):
+                    value[item, later], place[item, later] = value[item, later - 1], place[item, later - 1]
+                value[item, k], place[item, k] = other, first + column
 
 
 @twin("float64 int64 int64 int64 int64 int64 int64 float64")

@@ -13,10 +13,12 @@ import numpy as np
 
 from rsc_core import backend, data, rng
 from rsc_core.kernels import search as kernels
+from rsc_core.pp._candidates import candidate_search, rounding
 from rsc_core.pp._tiles import nearest_by_tiles
 from rsc_core.tl._lloyd import assign, lloyd
 
 SURPLUS = 16  # candidates beyond the neighbours asked for, so that float32's rounding seldom leaves one out
+LARGER_SURPLUS = 240  # for the cells of which it may have
 BLOCK_ROWS = 1 << 16  # cells whose candidates are in memory at once; no result depends on it
 EXACT_CELLS = 500_000  # up to so many, the search is exact by default
 LEAST_RECALL = 0.99
@@ -55,9 +57,25 @@ class Space:
         """Bound of the error of a squared distance in float32, in units of (|x| + |y|)^2."""
         return 2 * (self.x.shape[1] + 8) * 2.0**-24
 
+    @functools.cached_property
+    def unit(self):
+        """The power of two that brings the largest coordinate between 0.5 and 1: float32."""
+        largest = backend.to_host(abs(self.centred).max())
+        return np.float32(2.0 ** -max(np.frexp(largest)[1], -126))
+
     def float32_error(self, cells, square):
         """Bound of the error of squared distances from ``cells`` in float32, where |y| <= |x| + distance."""
-        return self.rounding * (2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)) ** 2
+        return self.rounding * self._reach(cells, square) ** 2
+
+    def candidates_error(self, cells, square):
+        """The same of the distances by which candidates are found."""
+        xp = backend.xp_of(self.x)
+        relative, absolute = (self.rounding, 0.0) if xp is np else rounding(self.x.shape[1], self.unit)
+        reach = self._reach(cells, square)
+        return reach * (relative * reach + absolute)
+
+    def _reach(self, cells, square):
+        return 2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)
 
     @property
     def cells(self):
@@ -118,18 +136,25 @@ def nearest_among(space: Space, cells, members, n_nearest: int):
     nearest : int64 (cells, n_nearest), in the order of (distance, index); -1 where there are not so many members
     square : float64 (cells, n_nearest), squared distances
     """
-    xp, n_cells, n_members = backend.xp_of(space.x), len(cells), len(members)
+    xp, n_cells = backend.xp_of(space.x), len(cells)
     nearest, square = xp.empty((n_cells, n_nearest), dtype=xp.int64), xp.empty((n_cells, n_nearest))
-    n_candidates = min(n_members, n_nearest + 1 + SURPLUS)
-    search = _searcher(space.centred[members], n_candidates)
+    search = _searcher(space, members)
     for start in range(0, n_cells, BLOCK_ROWS):
-        rows = cells[start : start + BLOCK_ROWS]
-        near, far = nearest[start : start + BLOCK_ROWS], square[start : start + BLOCK_ROWS]
-        farthest = _rerank(space, rows, members[search(space.centred[rows])], near, far)
-        if n_candidates < n_members:
-            unsure = far[:, -1] >= farthest - 2 * space.float32_error(rows, farthest)
-            _search_again(space, rows, unsure, members, near, far)
+        here = slice(start, start + BLOCK_ROWS)
+        rows, near, far = cells[here], nearest[here], square[here]
+        unsure = _search_candidates(space, rows, members, search, SURPLUS, near, far)
+        for again in (functools.partial(_search_candidates, search=search, surplus=LARGER_SURPLUS), _search_all):
+            unsure = _search_again(again, space, rows, unsure, members, near, far)
     return nearest, square
+
+
+def _search_candidates(space, cells, members, search, surplus, nearest, square):
+    """Fill ``nearest`` and ``square`` from candidates, and return which cells may have nearer ones, of the host."""
+    n_candidates = min(len(members), nearest.shape[1] + 1 + surplus)
+    farthest = _rerank(space, cells, members[search(space.centred[cells], n_candidates)], nearest, square)
+    if n_candidates == len(members):
+        return np.zeros(len(cells), dtype=bool)
+    return backend.to_host(square[:, -1] >= farthest - 2 * space.candidates_error(cells, farthest))
 
 
 def _rerank(space, cells, candidates, nearest, square):
@@ -142,37 +167,34 @@ def _rerank(space, cells, candidates, nearest, square):
     return farthest
 
 
-def _search_again(space, cells, unsure, members, nearest, square):
-    """Search the unsure cells in float64 among all members."""
-    xp, n_nearest = backend.xp_of(space.x), nearest.shape[1]
-    rows = xp.asarray(np.flatnonzero(backend.to_host(unsure)))
+def _search_again(again, space, cells, unsure, members, nearest, square):
+    """Search the unsure cells in another way; which of all cells are still unsure."""
+    rows = np.flatnonzero(unsure)
+    left = np.zeros(len(cells), dtype=bool)
     if len(rows):
-        near, far = nearest[rows], square[rows]
-        kernels.nearest_of_all(len(rows), space.x, space.x.shape[1], cells[rows], members, len(members), n_nearest, near, far)
-        nearest[rows], square[rows] = near, far
+        places = backend.xp_of(space.x).asarray(rows)
+        near, far = nearest[places], square[places]
+        left[rows] = again(space, cells[places], members, nearest=near, square=far)
+        nearest[places], square[places] = near, far
+    return left
 
 
-def _searcher(x, n_candidates):
-    """A function from rows to the places in ``x`` of their nearest ``n_candidates`` in float32: faiss, or cuVS on the device."""
-    xp = backend.xp_of(x)
-    if xp is np:
-        import faiss
+def _search_all(space, cells, members, nearest, square):
+    """Search in float64 among all members; no cell stays unsure."""
+    n_nearest, n_dims = nearest.shape[1], space.x.shape[1]
+    kernels.nearest_of_all(len(cells), space.x, n_dims, cells, members, len(members), n_nearest, nearest, square)
+    return np.zeros(len(cells), dtype=bool)
 
-        index = faiss.IndexFlatL2(x.shape[1])
-        index.add(x)
-        return lambda rows: index.search(rows, n_candidates)[1]
-    from cuvs.neighbors import brute_force
 
-    backend.synchronize()  # cuVS works on a stream of its own
-    index = brute_force.build(x, metric="sqeuclidean")
+def _searcher(space, members):
+    """A function from float32 rows and a number to the places in ``members`` of as many candidates: faiss, or on the device products."""
+    if backend.xp_of(space.x) is not np:
+        return candidate_search(space, members)
+    import faiss
 
-    def search(rows, _kept=x):  # the index may only point to the rows that it was built from
-        found = xp.empty((len(rows), n_candidates), dtype=xp.int64)
-        backend.synchronize()
-        brute_force.search(index, rows, n_candidates, neighbors=found, distances=xp.empty(found.shape, dtype=xp.float32))
-        return found
-
-    return search
+    index = faiss.IndexFlatL2(space.x.shape[1])
+    index.add(space.centred[members])
+    return lambda rows, n_candidates: index.search(rows, n_candidates)[1]
 
 
 def _exact(space, n_nearest, seed):
@@ -252,7 +274,7 @@ def _by_graph(prepare, space, n_nearest, seed):
     for effort in EFFORTS:
         nearest, square = xp.empty((len(cells), n_nearest), dtype=np.int64), xp.empty((len(cells), n_nearest))
         _rerank(space, cells, propose(effort), nearest, square)
-        _search_again(space, cells, nearest[:, -1] < 0, cells, nearest, square)
+        _search_again(_search_all, space, cells, backend.to_host(nearest[:, -1] < 0), cells, nearest, square)
         recall = _recall(nearest, sample, truth)
         if recall >= LEAST_RECALL:
             break

@@ -37,8 +37,8 @@ def nearest_by_tiles(space, n_nearest: int):
 
 
 def _search(space, n_nearest):
-    unit = 2.0 ** -np.frexp(np.abs(space.centred).max())[1]  # neither overflow nor underflow in float32
-    centred = space.centred * np.float32(unit)
+    unit = float(space.unit)  # neither overflow nor underflow in float32
+    centred = space.centred * space.unit
     tiles = _tiles(centred)
     index, starts = np.concatenate(tiles), np.cumsum([0, *map(len, tiles)])
     centred = centred[index]

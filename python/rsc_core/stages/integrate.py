@@ -63,7 +63,7 @@ def run(
         raise ValueError(f"integration is {integration!r}; it must be one of {', '.join(METHODS)}")
     parameters = {"integration": integration, "batch_key": batch_key, "label_key": label_key, "theta": theta}
     parameters |= {"max_iter_harmony": max_iter_harmony, "harmony_flavor": harmony_flavor}
-    packages = ("scipy", "faiss-cpu") if backend == "cpu" else ("scipy", "cuvs-cu12", "cuvs-cu13")
+    packages = ("scipy", "faiss-cpu") if backend == "cpu" else ("scipy",)
     task = Task("integrate", output, parameters=parameters, parents=(store, preprocess), backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
         counts = CountsStore(store)

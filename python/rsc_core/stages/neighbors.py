@@ -17,6 +17,8 @@ from rsc_core.stages._task import Task
 
 REPRESENTATIONS = ("X_pca_harmony", "X_pca_combat", "X_pca")  # the first that a delta has is used
 
+CUVS = ("cuvs-cu12", "cuvs-cu13")  # distributions, one of which a GPU image has
+
 
 def run(
     *,
@@ -60,7 +62,7 @@ def run(
             raise ValueError("integration bbknn needs the counts store")
         parameters |= {"integration": integration, "batch_key": batch_key, "neighbors_within_batch": neighbors_within_batch, "trim": trim}
         parents = (representation, store)
-    packages = ("faiss-cpu",) if backend == "cpu" else ("cuvs-cu12", "cuvs-cu13")
+    packages = ("faiss-cpu",) if backend == "cpu" else CUVS if neighbors_algorithm in ("cagra", "nn_descent") else ()
     task = Task("neighbors", output, parameters=parameters, parents=parents, backend_name=backend, seed=seed, packages=packages)
     with task.step("read"):
         delta = read_delta(representation)
