@@ -172,3 +172,16 @@ def test_tasks_of_a_trace(tmp_path):
     (row,) = workflow.tasks(tmp_path / "trace.txt")
     assert row["wall"] == 5.0 and row["read"] == 0.5 and row["compute"] == 2.0 and row["write"] == 0.25
     assert row["start_up"] == pytest.approx(5.0 - 2.75)
+
+
+def test_a_chain_has_a_row_for_each_step_and_one_for_all(tmp_path):
+    """Every step in its order, in a process of its own; clusters that agree with the types of the cells that were drawn."""
+    import chain
+
+    output = tmp_path / "chain.json"
+    command = [sys.executable, HERE / "chain.py", "--tool", "rsc_core", "--size", "600", "--genes", "2500", "--repeats", "1"]
+    subprocess.run(list(map(str, [*command, "--inputs", tmp_path / "made", "--output", output])), check=True, capture_output=True)
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["step"] for row in rows] == [*chain.STEPS, "all"] and {row["status"] for row in rows} == {"ok"}
+    assert rows[-1]["median"] == pytest.approx(sum(row["median"] for row in rows[:-1]))
+    assert 0.2 < rows[-1]["quality"]["ari_types"] <= 1 and rows[-1]["quality"]["trustworthiness"] > 0.7
