@@ -1,16 +1,19 @@
 """The scripts in bin/: help, exit codes, and that starting one is cheap."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import cases
 import click
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from click.testing import CliRunner
 
-from rsc_core import cli
+from rsc_core import cli, waking
 from rsc_core.errors import BackendUnavailable, InvalidInput, MemoryExhausted
 
 BIN = Path(__file__).parents[1] / "bin"
@@ -129,3 +132,30 @@ def test_backend_that_is_not_there(tmp_path, monkeypatch, data_dir):
     with pytest.raises(BackendUnavailable, match="no usable NVIDIA device") as raised:
         backend.require("gpu")
     assert raised.value.exit_code == 69
+
+
+DRIVER = """
+#include <stdio.h>
+static void say(const char* what) { FILE* log = fopen(LOG, "a"); fprintf(log, "%s\\n", what); fclose(log); }
+int cuInit(unsigned flags) { say("init"); return 0; }
+int cuDeviceGet(int* device, int number) { *device = 7; say(number == 0 ? "first" : "other"); return 0; }
+int cuDevicePrimaryCtxRetain(void** context, int device) { say(device == 7 ? "context" : "wrong"); return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: no driver can be made up")
+def test_the_device_wakes_where_it_is_asked_for(tmp_path, monkeypatch):
+    """A driver of our own tells what it was asked; without one, and for the CPU, nothing happens."""
+    log = tmp_path / "log"
+    (tmp_path / "driver.c").write_text(f'#define LOG "{log}"\n{DRIVER}')
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "driver.so", tmp_path / "driver.c"], check=True)
+    threads = []
+    monkeypatch.setattr(waking.threading, "Thread", lambda **options: threads.append(Thread(**options)) or threads[-1])
+    command = cli.script(cli.backend_option(lambda backend: None))
+    for driver in ("absent.so", str(tmp_path / "driver.so")):
+        monkeypatch.setattr(waking, "DRIVER", driver)
+        for backend in ("cpu", "gpu"):
+            assert CliRunner().invoke(command, ["--backend", backend]).exit_code == 0
+    for thread in threads:
+        thread.join()
+    assert len(threads) == 2 and log.read_text().split() == ["init", "first", "context"]

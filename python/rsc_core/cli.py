@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from rsc_core import __version__, prebuilt
+from rsc_core import __version__, prebuilt, waking
 from rsc_core.errors import MemoryExhausted, RscError
 
 # What runtime, driver and libraries of CUDA call it, where CuPy makes no MemoryError of it.
@@ -50,9 +50,15 @@ def tables_option(function):
 
 def backend_option(function):
     """``--backend``: cpu or gpu."""
-    return click.option("--backend", type=click.Choice(["cpu", "gpu"]), default="cpu", help="Where the work runs; never changed silently.")(
-        function
-    )
+    told = "Where the work runs; never changed silently."
+    return click.option("--backend", type=click.Choice(["cpu", "gpu"]), default="cpu", callback=_woken, help=told)(function)
+
+
+def _woken(context, parameter, value):
+    """The name of the backend; its device wakes while the stage is imported."""
+    if value == "gpu" and not context.resilient_parsing:
+        waking.wake()
+    return value
 
 
 def seed_option(function):
