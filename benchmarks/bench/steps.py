@@ -18,7 +18,7 @@ NEIGHBORS = {
 }
 PROGENY, REGULATORS = (14, 500), (300, 80)
 MILLION = 1_000_000  # points of one step, whatever the size of the others
-N_PERMS = {"wsum": 1000, "autocorr": 100, "nhood": 1000, "ligrec": 1000}
+N_PERMS = {"wsum": 1000, "wsum_few": 100, "autocorr": 100, "nhood": 1000, "ligrec": 1000}
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ def _linear_cost(n_sources):
     return lambda i: (8.0 * i.nnz + 16.0 * i.n_cells * n_sources, 4.0 * i.nnz * n_sources)
 
 
-def _wsum_cost(n_sources, n_targets):
+def _wsum_cost(n_sources, n_targets, n_perms=N_PERMS["wsum"]):
     """Every permutation of a cell's values takes a multiply and an add for each target."""
     return lambda i: (
         8.0 * i.nnz + 8.0 * i.n_cells * n_sources,
-        2.0 * i.n_cells * n_sources * n_targets * N_PERMS["wsum"] * i.nnz / i.n_cells / i.n_genes,
+        2.0 * i.n_cells * n_sources * n_targets * n_perms * i.nnz / i.n_cells / i.n_genes,
     )
 
 
@@ -195,6 +195,7 @@ _LIST = [
     Step("aucell", LOGNORM, _matrix("lognorm"), q.activity("aucell", *REGULATORS), _bytes(per_nonzero=64)),
     Step("wsum_progeny", LOGNORM, _matrix("lognorm"), q.activity("wsum", *PROGENY), _wsum_cost(*PROGENY)),
     Step("wsum_300x80", LOGNORM, _matrix("lognorm"), q.activity("wsum", *REGULATORS), _wsum_cost(*REGULATORS)),
+    Step("wsum_few", LOGNORM, _matrix("lognorm"), q.activity("wsum", *REGULATORS), _wsum_cost(*REGULATORS, N_PERMS["wsum_few"])),
     Step("moran", TISSUE, _tissue, q.autocorr("moran"), _autocorr_cost, spatial=True),
     Step("geary", TISSUE, _tissue, q.autocorr("geary"), _autocorr_cost, spatial=True),
     Step("moran_analytic", TISSUE, _tissue, q.autocorr("moran"), lambda i: (i.n_cells * 2000 * 4.0, 0.0), spatial=True),

@@ -75,9 +75,9 @@ def _activities(module, wsum):
     def scored(name, size):
         return lambda adata, inputs: function(module, name)(adata, inputs.network(*size), tmin=5)
 
-    def weighted(size):
+    def weighted(size, n_perms="wsum"):
         name, options = wsum
-        return lambda adata, inputs: function(module, name)(adata, inputs.network(*size), tmin=5, times=N_PERMS["wsum"], **options)
+        return lambda adata, inputs: function(module, name)(adata, inputs.network(*size), tmin=5, times=N_PERMS[n_perms], **options)
 
     return {
         "ulm": scored("ulm", REGULATORS),
@@ -88,6 +88,7 @@ def _activities(module, wsum):
         "aucell": scored("aucell", REGULATORS),
         "wsum_progeny": weighted(PROGENY),
         "wsum_300x80": weighted(REGULATORS),
+        "wsum_few": weighted(REGULATORS, "wsum_few"),
     }
 
 
