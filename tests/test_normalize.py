@@ -131,3 +131,15 @@ def test_one_pass_gives_the_bytes_of_two(to_xp, dense_layout):
     one, two = (normalize_total(cases.annotated(x), target_sum=target, inplace=False) for target in (np.median(total[total > 0]), None))
     assert one["norm_factor"].tobytes() == two["norm_factor"].tobytes()
     assert dense(one["X"]).tobytes() == dense(two["X"]).tobytes()
+
+
+def test_shares_are_rounded_quotients(to_xp):
+    """Quotients in the middle of two floats and beside it, very small ones, zeros; rows shorter and longer than a block keeps."""
+    odd = np.arange(8_388_609, 8_388_609 + 2 * 2500, 2, dtype=np.float32)  # · 1.5: exact halves, above 2^23
+    small = np.random.default_rng(0).lognormal(sigma=3, size=(2, 2500)).astype(np.float32) * np.float32([[1e-36], [1.0]])
+    x = np.stack([odd, *small, np.where(np.arange(2500) % 3 == 0, odd, 0)])
+    for target, rows in ((1.5 * odd.sum(dtype=np.float64), x), (0.7, x), (1e4, np.ascontiguousarray(x[:, :700]))):
+        got = normalize_total(cases.annotated(to_xp(rows)), target_sum=target, inplace=False)
+        factor = got["norm_factor"]
+        np.testing.assert_allclose(factor, rows.sum(axis=1, dtype=np.float64) / target, rtol=1e-14)
+        np.testing.assert_array_equal(dense(got["X"]), (rows / factor[:, None]).astype(np.float32))
