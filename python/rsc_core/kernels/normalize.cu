@@ -50,8 +50,8 @@ __device__ __forceinline__ float share(double value, double factor, double recip
 }
 
 // The next KEPT values of a thread, all asked for at once; 0 beyond the row.
-#define KEPT 8
-__device__ __forceinline__ void keep(const float* __restrict__ values, i64 k, i64 stop, double* kept) {
+#define KEPT 12
+__device__ __forceinline__ void keep(const float* __restrict__ values, i64 k, i64 stop, float* kept) {
 #pragma unroll
     for (int j = 0; j < KEPT; ++j) kept[j] = k + 256 * j < stop ? values[k + 256 * j] : 0.0f;
 }
@@ -62,7 +62,8 @@ extern "C" __global__ void __launch_bounds__(256)
                    double* __restrict__ size_factor, float* __restrict__ out) {
     __shared__ double of_warp[8];
     const i64 row = blockIdx.x, start = indptr[row] + threadIdx.x, stop = indptr[row + 1];
-    double kept[KEPT], total = 0.0;
+    float kept[KEPT];
+    double total = 0.0;
     for (i64 k = start; k < stop; k += 256 * KEPT) {
         keep(values, k, stop, kept);
 #pragma unroll
