@@ -40,7 +40,7 @@ from rsc_core.pp._normalize import lognorm, size_factors  # noqa: E402
 from rsc_core.pp._pca import principal_components, select_genes  # noqa: E402
 from rsc_core.stages._clusters import row_blocks  # noqa: E402
 from rsc_core.stages._counts import open_counts  # noqa: E402
-from rsc_core.stages._task import Task, peak_host_bytes  # noqa: E402
+from rsc_core.stages._task import Task  # noqa: E402
 from rsc_core.tl._group_moments import summarize_blocks  # noqa: E402
 from rsc_core.tl._rank_genes_groups import METHODS  # noqa: E402
 
@@ -189,9 +189,10 @@ class Report:
 
 def run(report: Report, store: KeptStore, size: str, label: str, cap: int | None, options) -> Run:
     """Do the steps and add their rows; what goes wrong becomes a row."""
-    limit(options["backend_name"], cap)
+    backend_name = report.common["backend"]
+    limit(backend_name, cap)
     try:
-        task, found = steps(store, **options)
+        task, found = steps(store, backend_name, **options)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         report.add(size, label, TOGETHER, status="error", reason=reason[:1000], cap_bytes=cap, traceback=traceback.format_exc()[-3000:])
@@ -199,19 +200,25 @@ def run(report: Report, store: KeptStore, size: str, label: str, cap: int | None
     same = {"nonzeros": int(store.indptr[-1]), "cap_bytes": cap, "rung": task.plan.rung, "block_nonzeros": task.plan.block_nnz}
     same |= {"quality": {"sha256": found[:16]}}
     for step in task.steps:
-        report.add(size, label, step["step"], seconds=step["seconds"], peak_memory=step["device_bytes"], **same)
+        report.add(size, label, step["step"], seconds=step["seconds"], **memory(step, backend_name), **same)
     peak = max(step["device_bytes"] for step in task.steps)
-    same |= {"peak_memory": peak, "device_bytes_in_use": device_bytes_in_use(options["backend_name"]), "peak_host_bytes": peak_host_bytes()}
+    same |= memory(task.steps[-1] | {"device_bytes": peak}, backend_name) | {"device_bytes_in_use": device_bytes_in_use(backend_name)}
     report.add(size, label, TOGETHER, seconds=sum(step["seconds"] for step in task.steps), **same)
     over = cap is not None and peak > cap
     return Run(found, task.plan.needed, f"{peak} bytes of the device were taken, {cap} was the limit" if over else "")
+
+
+def memory(step: dict, backend_name: str) -> dict:
+    """Peaks of a step of a task, with the names that other benchmarks use."""
+    host, device = step["peak_host_bytes"], step["device_bytes"]
+    return {"peak_host_bytes": host, "peak_device_bytes": device, "peak_memory": device if backend_name == "gpu" else host}
 
 
 @click.command()
 @click.option(
     "--size", "sizes", multiple=True, default=["250k"], show_default=True, help="Cells, rising: 250k, 1.3M; may be given several times."
 )
-@click.option("--genes", default=25_000, show_default=True)
+@click.option("--genes", type=click.IntRange(40, 1 << 16), default=25_000, show_default=True)
 @click.option("--top-genes", default=2000, show_default=True, help="Highly variable genes.")
 @click.option("--comps", default=50, show_default=True, help="Principal components.")
 @click.option("--backend", "backend_name", type=click.Choice(backend.BACKENDS), default="cpu", show_default=True)
@@ -228,8 +235,8 @@ def main(sizes, genes, top_genes, comps, backend_name, cap, whole, total, seed, 
         raise click.UsageError("sizes must rise: the cells of one are the first of the next")
     limit(backend_name, None)
     cells, report = Drawn(counts[-1], genes, seed, backend_name), Report(output, backend_name, genes)
-    options = {"backend_name": backend_name, "n_genes": top_genes, "n_comps": comps}
-    steps(cells.first(min(WARM_UP, counts[0])), **options)
+    options = {"n_genes": top_genes, "n_comps": comps}
+    steps(cells.first(min(WARM_UP, counts[0])), backend_name, **options)
     seconds_of_cell, problems = 0.0, []
     for size, n_cells in zip(sizes, counts, strict=True):
         left = total - (time.monotonic() - started)
@@ -238,7 +245,8 @@ def main(sizes, genes, top_genes, comps, backend_name, cap, whole, total, seed, 
             continue
         limit(backend_name, None)
         store, n_bytes = cells.first(n_cells), backend.parse_bytes(cap)
-        report.add(size, "", "generation", seconds=cells.seconds, nonzeros=int(store.indptr[-1]))
+        nnz = int(store.indptr[-1])
+        report.add(size, "", "generation", seconds=cells.seconds, nonzeros=nnz, quality={"nonzeros_of_a_cell": nnz / n_cells})
         runs = {}
         if n_cells <= number_of_cells(whole):
             runs["whole"] = run(report, store, size, "whole", None, options)

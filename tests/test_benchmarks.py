@@ -200,7 +200,7 @@ def test_row_blocks_of_many_cells(scaled):
         whole, capped = by[size, "whole", scale.TOGETHER], by[size, "capped", scale.TOGETHER]
         assert (whole["rung"], capped["rung"]) == ("whole", "blocks") and capped["cap_bytes"] < 20 * whole["nonzeros"]
         assert whole["quality"]["sha256"] == capped["quality"]["sha256"] and len(whole["quality"]["sha256"]) == 16
-        assert capped["median"] > 0 and capped["peak_memory"] <= capped["cap_bytes"] and by[size, "", "generation"]["median"] > 0
+        assert capped["median"] > 0 and 0 <= capped["peak_device_bytes"] <= capped["cap_bytes"] and by[size, "", "generation"]["median"] > 0
     assert by["20000", "whole", scale.TOGETHER]["quality"] != by["40000", "whole", scale.TOGETHER]["quality"]
     assert set(found["growth"]) == {step for size, label, step in by if label == "capped"}
     text = markdown(found["rows"])
