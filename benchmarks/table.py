@@ -64,7 +64,7 @@ def _grouped(rows):
 
 
 def _machine(rows) -> str:
-    row = next((row for row in rows if "device" in row), None)
+    row = next((row for row in rows if "nonzeros" in row), None)
     if row is None:
         return ""
     devices = sorted({f"{row['tool']}: {row['device']}, {row['cpus']} CPU cores" for row in rows if "device" in row})

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from rsc_core import backend
 from rsc_core.io.store import CountsStore
@@ -16,6 +18,7 @@ from rsc_core.io.store import CountsStore
 HERE = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(HERE))
 
+import scale  # noqa: E402
 import workflow  # noqa: E402
 from bench import cells, draw, model, quality, tools  # noqa: E402
 from bench.inputs import number_of_cells  # noqa: E402
@@ -185,3 +188,58 @@ def test_a_chain_has_a_row_for_each_step_and_one_for_all(tmp_path):
     assert [row["step"] for row in rows] == [*chain.STEPS, "all"] and {row["status"] for row in rows} == {"ok"}
     assert rows[-1]["median"] == pytest.approx(sum(row["median"] for row in rows[:-1]))
     assert 0.2 < rows[-1]["quality"]["ari_types"] <= 1 and rows[-1]["quality"]["trustworthiness"] > 0.7
+
+
+@pytest.fixture
+def scaled(tmp_path, backend_name, monkeypatch):
+    """The script at two sizes of several strips; what it said and its rows."""
+    monkeypatch.setenv(backend.LIMITS[backend_name], "")  # is put back afterwards
+
+    def call(*options):
+        tiny = ["--size", "20000", "--size", "40000", "--genes", "200", "--top-genes", "40", "--comps", "5"]
+        done = CliRunner().invoke(scale.main, [*tiny, "--backend", backend_name, "--output", str(tmp_path / "scale.json"), *options])
+        return done, json.loads((tmp_path / "scale.json").read_text())
+
+    yield call
+    scale.limit(backend_name, None)
+
+
+def test_row_blocks_of_many_cells(scaled):
+    """The same bytes with and without a limit, at each size; growth of the runs in row blocks."""
+    done, found = scaled("--whole", "40000")
+    assert done.exit_code == 0, done.output
+    by = {(row["size"], row["label"], row["step"]): row for row in found["rows"]}
+    for size in ("20000", "40000"):
+        whole, capped = by[size, "whole", scale.TOGETHER], by[size, "capped", scale.TOGETHER]
+        assert (whole["rung"], capped["rung"]) == ("whole", "blocks") and capped["cap_bytes"] < 20 * whole["nonzeros"]
+        assert whole["quality"]["sha256"] == capped["quality"]["sha256"] and len(whole["quality"]["sha256"]) == 16
+        assert capped["median"] > 0 and 0 <= capped["peak_device_bytes"] <= capped["cap_bytes"] and by[size, "", "generation"]["median"] > 0
+    assert by["20000", "whole", scale.TOGETHER]["quality"] != by["40000", "whole", scale.TOGETHER]["quality"]
+    assert set(found["growth"]) == {step for size, label, step in by if label == "capped"}
+    text = markdown(found["rows"])
+    assert "## Growth" in text and f"| {scale.TOGETHER} | rsc_core ({found['rows'][0]['backend']}), capped |" in text
+
+
+def test_counts_that_are_kept_are_those_of_one_block(backend_name):
+    drawn = scale.Drawn(9000, GENES, 1, backend_name)
+    few, many = drawn.first(70), drawn.first(130)
+    wanted = cells.counts(model.make_model(GENES, seed=1), 0, 130)
+    assert (many.rows(0, 130) != wanted).nnz == 0 and (few.rows(0, 70) != wanted[:70]).nnz == 0
+    kind = model.make_cells(drawn.model, 0, 130).kind
+    assert [int(name[-2:]) for name in many.obs["cell_type"]] == kind.tolist()
+
+
+def test_a_size_that_takes_too_long_is_not_begun(scaled):
+    done, found = scaled("--total", "0", "--whole", "0")
+    assert done.exit_code == 0, done.output
+    (row,) = (row for row in found["rows"] if row["size"] == "40000")
+    assert row["status"] == "not run" and "are left" in row["reason"]
+    assert "not run" in markdown(found["rows"])
+
+
+def test_other_bytes_in_row_blocks_are_a_failure(scaled, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(scale, "digest", lambda arrays: f"{next(numbers):064}")
+    done, found = scaled("--whole", "20000")
+    assert done.exit_code == 1 and "20000: results in row blocks are not those of the whole" in done.output
+    assert {row["size"] for row in found["rows"]} == {"20000", "40000"}

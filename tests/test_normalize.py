@@ -131,3 +131,17 @@ def test_one_pass_gives_the_bytes_of_two(to_xp, dense_layout):
     one, two = (normalize_total(cases.annotated(x), target_sum=target, inplace=False) for target in (np.median(total[total > 0]), None))
     assert one["norm_factor"].tobytes() == two["norm_factor"].tobytes()
     assert dense(one["X"]).tobytes() == dense(two["X"]).tobytes()
+
+
+def test_shares_are_rounded_quotients(to_xp):
+    """Quotients in the middle of two floats and beside it, very small ones, zeros; rows shorter and longer than a block keeps."""
+    # Over 2 / 49 these are exact halves above 2^23, which the product with the rounded reciprocal misses by a last bit.
+    odd = np.arange(342_393, 342_393 + 2 * 3500, 2, dtype=np.float32)
+    # Sums that are exact in any order; quotients about the smallest normal float, and about 1.
+    small = np.random.default_rng(0).integers(1, 1 << 20, (2, 3500)) * np.array([[2.0**-140], [1.0]])
+    x = np.stack([odd, *small, np.where(np.arange(3500) % 3 == 0, odd, 0)]).astype(np.float32)
+    for target, rows in ((24.5 * odd.sum(dtype=np.float64), x), (0.7, x), (1e4, np.ascontiguousarray(x[:, :700]))):
+        got = normalize_total(cases.annotated(to_xp(rows)), target_sum=target, inplace=False)
+        factor = got["norm_factor"]
+        np.testing.assert_allclose(factor, rows.sum(axis=1, dtype=np.float64) / target, rtol=1e-14)
+        np.testing.assert_array_equal(dense(got["X"]), (rows / factor[:, None]).astype(np.float32))

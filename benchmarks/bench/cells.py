@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from bench import draw
-from bench.model import Model, make_cells, make_model
+from bench.model import Cells, Model, make_cells, make_model
 from rsc_core import backend
 from rsc_core.io.store import write_store
 
@@ -18,22 +18,28 @@ DENSE_BYTES = {"cpu": 1 << 28, "gpu": 1 << 31}  # of the counts of a block befor
 
 def counts(model: Model, start: int, stop: int, backend_name: str = "cpu") -> sp.csr_matrix:
     """Counts of cells ``start`` to ``stop`` on the host: uint16 values, int32 indices, int64 indptr."""
-    cells, n = make_cells(model, start, stop), stop - start
+    values, indices, indptr = drawn(model, make_cells(model, start, stop), backend_name)
+    return sp.csr_matrix((backend.to_host(values), backend.to_host(indices), indptr), shape=(stop - start, model.n_genes))
+
+
+def drawn(model: Model, cells: Cells, backend_name: str):
+    """The parts of the counts of some cells: values and indices on the backend, offsets on the host."""
+    n = len(cells.kind)
     names = ("table_row", "weight", "batch", "library")
     on = {name: backend.to_device(np.ascontiguousarray(getattr(cells, name)), backend_name) for name in names}
     table, factor, size = (backend.to_device(a, backend_name) for a in (model.table, model.batch_factor, model.log_size))
     xp = backend.xp_of(table)
     dense = xp.empty((n, model.n_genes), dtype=np.uint16)
     draw.draw_counts(
-        n, model.n_genes, start, np.uint64(model.seed), table, on["table_row"], on["weight"], on["batch"], factor, on["library"], size,
-        cells.weight.shape[1], dense,
+        n, model.n_genes, cells.first, np.uint64(model.seed), table, on["table_row"], on["weight"], on["batch"], factor, on["library"],
+        size, cells.weight.shape[1], dense,
     )  # fmt: skip
     n_nonzero = xp.empty(n, dtype=np.int64)
     draw.row_nonzeros(n, model.n_genes, dense, n_nonzero)
     indptr = np.concatenate([[0], np.cumsum(backend.to_host(n_nonzero))])
     indices, values = xp.empty(indptr[-1], dtype=np.int32), xp.empty(indptr[-1], dtype=np.uint16)
     draw.compact(n, model.n_genes, dense, backend.to_device(indptr, backend_name), indices, values)
-    return sp.csr_matrix((backend.to_host(values), backend.to_host(indices), indptr), shape=dense.shape)
+    return values, indices, indptr
 
 
 def digest(matrix) -> str:

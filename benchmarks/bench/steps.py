@@ -186,7 +186,7 @@ _LIST = [
         lambda i: (200 * 4.0 * i.n_cells * 2000, 400.0 * i.n_cells * 2000 * 24),
     ),
     Step("score_genes", LOGNORM, _matrix("lognorm"), q.score_genes, _bytes(per_nonzero=8)),
-    Step("embedding_density", ("umap", "pca"), _with_umap, q.density, _pairs_cost(10.0)),
+    Step("embedding_density", ("umap", "pca"), _with_umap, q.density, lambda i: (24.0 * i.n_cells, 4.0 * 32**2 * i.n_cells)),
     Step("ulm", LOGNORM, _matrix("lognorm"), q.activity("ulm", *REGULATORS), _linear_cost(REGULATORS[0])),
     Step("mlm", LOGNORM, _matrix("lognorm"), q.activity("mlm", *REGULATORS), _linear_cost(REGULATORS[0])),
     Step("ulm_progeny", LOGNORM, _matrix("lognorm"), q.activity("ulm", *PROGENY), _linear_cost(PROGENY[0])),

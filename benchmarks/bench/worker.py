@@ -72,7 +72,7 @@ def main(tool, backend_name, folder, spatial_folder, steps, repeats, budget, eve
             row |= {"status": "absent", "reason": str(error)}
         except Exception as error:
             row |= {"status": "error", "reason": f"{type(error).__name__}: {error}"[:1000], "traceback": traceback.format_exc()[-3000:]}
-        _release(backend_name)
+        release(backend_name)
         events.say(row=row)
     events.say(end=True)
 
@@ -85,7 +85,7 @@ def timed(call, step, inputs, tool, backend_name, repeats, budget, events) -> di
 
     on_host = tool == "rapids_singlecell"  # keeps its graphs on the host
     template = step.given(inputs, place, (lambda value: value) if on_host else place)
-    _release(backend_name)
+    release(backend_name)
     before = reset_peaks(backend_name)
     seconds, started = [], time.perf_counter()
     adata = result = None
@@ -161,7 +161,8 @@ def _pool():
     cupy.cuda.set_allocator(rmm_cupy_allocator)
 
 
-def _release(backend_name):
+def release(backend_name):
+    """Give back the memory that nothing uses any more."""
     import gc
 
     gc.collect()

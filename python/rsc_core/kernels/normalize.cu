@@ -40,23 +40,47 @@ extern "C" __global__ void scale_rows(i64 n_items, const i64* __restrict__ indpt
     }
 }
 
-// One block owns one row and reads it twice, the second time from its cache. Each thread adds its values in order, then a tree.
+// (float)(value / factor). The product with the reciprocal is within 4 units of the last place of the quotient, so that it rounds to
+// the same float unless it lies beside the middle between two floats; only there, and outside of the normal floats, is it divided.
+__device__ __forceinline__ float share(double value, double factor, double reciprocal) {
+    const double near = value * reciprocal;
+    const unsigned int below_float = (unsigned int)__double_as_longlong(near) & 0x1fffffffu;
+    if (near > 1.2e-38 && near < 3.4e38 && below_float - 0x0ffffff8u > 16u) return (float)near;
+    return (float)(value / factor);
+}
+
+// The next KEPT values of a thread, all asked for at once; 0 beyond the row.
+#define KEPT 12
+__device__ __forceinline__ void keep(const float* __restrict__ values, i64 k, i64 stop, float* kept) {
+#pragma unroll
+    for (int j = 0; j < KEPT; ++j) kept[j] = k + 256 * j < stop ? values[k + 256 * j] : 0.0f;
+}
+
+// One block owns one row. Each thread adds its values in order, then a tree; it reads them once where the row is short.
 extern "C" __global__ void __launch_bounds__(256)
     shares_of_rows(i64 n_items, const i64* __restrict__ indptr, const float* __restrict__ values, double target,
                    double* __restrict__ size_factor, float* __restrict__ out) {
     __shared__ double of_warp[8];
     const i64 row = blockIdx.x, start = indptr[row] + threadIdx.x, stop = indptr[row + 1];
+    float kept[KEPT];
     double total = 0.0;
-#pragma unroll 4
-    for (i64 k = start; k < stop; k += 256) total += values[k];
+    for (i64 k = start; k < stop; k += 256 * KEPT) {
+        keep(values, k, stop, kept);
+#pragma unroll
+        for (int j = 0; j < KEPT; ++j) total += kept[j];
+    }
     for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = total;
     __syncthreads();
     total = 0.0;
     for (int warp = 0; warp < 8; ++warp) total += of_warp[warp];
-    const double factor = total > 0.0 ? total / target : 1.0;
-#pragma unroll 4
-    for (i64 k = start; k < stop; k += 256) out[k] = (float)(values[k] / factor);
+    const double factor = total > 0.0 ? total / target : 1.0, reciprocal = 1.0 / factor;
+    for (i64 k = start; k < stop; k += 256 * KEPT) {
+        if (start + 256 * KEPT < stop) keep(values, k, stop, kept);
+#pragma unroll
+        for (int j = 0; j < KEPT; ++j)
+            if (k + 256 * j < stop) out[k + 256 * j] = share(kept[j], factor, reciprocal);
+    }
     if (threadIdx.x == 0) size_factor[row] = factor;
 }
 

@@ -37,7 +37,6 @@ def scale_rows(n_items, indptr, values, size_factor, take_log, out):
                 out[k] = values[k] / factor
 
 
-# A row is read twice, the second time from the cache.
 @twin("int64 float32 float64 float64 float32", per_item=256)
 def shares_of_rows(n_items, indptr, values, target, size_factor, out):
     """value / size factor of the row, total / target, which is 1 where the total is not above 0."""

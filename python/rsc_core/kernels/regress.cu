@@ -8,16 +8,28 @@ __device__ __forceinline__ double fitted(const double* __restrict__ design, i64 
     return sum;
 }
 
-// values - design · coefficients; one block owns a strip of rows, whose coefficients stay in its cache.
-extern "C" __global__ void left_dense(i64 n_items, i64 n_rows, const float* __restrict__ values, const double* __restrict__ design,
-                                      i64 n_design, const double* __restrict__ coefficients, i64 n_columns, i64 strip_rows,
-                                      float* __restrict__ out) {
+// values - design · coefficients; one block owns a strip of rows, a thread some columns. It takes ROWS values at once, for the
+// memory's latency, and a coefficient for all of them.
+#define ROWS 8
+extern "C" __global__ void __launch_bounds__(256)
+    left_dense(i64 n_items, i64 n_rows, const float* __restrict__ values, const double* __restrict__ design, i64 n_design,
+               const double* __restrict__ coefficients, i64 n_columns, i64 strip_rows, float* __restrict__ out) {
     const i64 start = blockIdx.x * strip_rows, stop = min(n_rows, start + strip_rows);
     for (i64 column = threadIdx.x; column < n_columns; column += blockDim.x) {
-#pragma unroll 4
-        for (i64 row = start; row < stop; ++row) {
-            const double left = values[row * n_columns + column] - fitted(design + row * n_design, n_design, coefficients, n_columns, column);
-            out[row * n_columns + column] = (float)left;
+        for (i64 row = start; row < stop; row += ROWS) {
+            const int n_here = (int)min(stop - row, (i64)ROWS);
+            double value[ROWS], sum[ROWS] = {};
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r) value[r] = r < n_here ? values[(row + r) * n_columns + column] : 0.0f;
+            for (i64 j = 0; j < n_design; ++j) {
+                const double coefficient = coefficients[j * n_columns + column];
+#pragma unroll
+                for (int r = 0; r < ROWS; ++r)
+                    if (r < n_here) sum[r] += design[(row + r) * n_design + j] * coefficient;
+            }
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r)
+                if (r < n_here) out[(row + r) * n_columns + column] = (float)(value[r] - sum[r]);
         }
     }
 }

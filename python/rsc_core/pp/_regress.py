@@ -12,6 +12,7 @@ from rsc_core.pp._blocks import row_blocks
 from rsc_core.pp._moments import PANEL, by_panels, gene_mean_variance, some_rows, tiles
 from rsc_core.pp._normalize import _by_rows, _replace, changed
 from rsc_core.pp._scale import scaled
+from rsc_core.tl._sums import products
 
 STRIP_ROWS = 64  # rows that an item of a kernel takes; no result depends on it
 SAME = 1e-12  # eigenvalue, of the correlations of the regressors, below which a direction repeats others
@@ -102,20 +103,11 @@ def without_columns(x, regressors):
     regressors
         float64 (k, cells) of the host.
     """
-    xp, (n_cells, n_genes) = backend.xp_of(x), x.shape
-    unit = regressors - regressors.mean(axis=1, keepdims=True)
-    unit -= unit.mean(axis=1, keepdims=True)  # what rounding of large means left
-    length = np.sqrt((unit * unit).sum(axis=1, keepdims=True))
-    unit /= np.where(length > SAME * np.abs(regressors).max(axis=1, initial=0, keepdims=True) * np.sqrt(n_cells), length, np.inf)
-    size, vectors = np.linalg.eigh([(unit * row).sum(axis=1) for row in unit])  # a BLAS would wake threads for it
-    inverse = (vectors / np.where(size > SAME, size, np.inf)) @ vectors.T
-    solve = np.zeros((len(unit) + 1,) * 2)
-    solve[0, 0], solve[1:, 1:] = 1.0, inverse
-    solve, design = xp.asarray(solve), xp.empty((n_cells, len(solve)))
-    design[:, 0], design[:, 1:] = 1 / np.sqrt(n_cells), xp.asarray(unit).T
-    products, coefficients = _products(x, design), xp.zeros((len(solve), n_genes))
+    xp, n_genes = backend.xp_of(x), x.shape[1]
+    design, solve = _design(xp.asarray(regressors))
+    found, coefficients = _products(x, design), xp.zeros((len(solve), n_genes))
     for j in range(len(solve)):
-        coefficients += solve[:, j : j + 1] * products[j]
+        coefficients += solve[:, j : j + 1] * found[j]
 
     def change(start, block):
         here, out = design[start : start + block.shape[0]], xp.empty(block.shape, dtype=np.float32)
@@ -129,6 +121,26 @@ def without_columns(x, regressors):
         return out
 
     return changed(x, change)
+
+
+def _design(regressors):
+    """A column of one length and the regressors, centred and of length one: float64 (cells, 1 + k); (design' design)^-1."""
+    xp, (k, n_cells) = backend.xp_of(regressors), regressors.shape
+    rows = xp.ones((k + 1, n_cells))
+    rows[1:] = regressors
+    before = products(rows, rows)
+    rows[1:] -= xp.asarray(before[1:, :1] / n_cells)
+    sums = products(rows, rows)
+    left = sums[0] / n_cells  # what rounding of large means left
+    left[0] = 0.0
+    centred = sums - n_cells * np.outer(left, left)
+    length = np.sqrt(centred.diagonal())
+    length[1:][length[1:] <= SAME * np.sqrt(before.diagonal()[1:])] = np.inf
+    size, vectors = np.linalg.eigh(centred[1:, 1:] / np.outer(length[1:], length[1:]))
+    solve = np.zeros((k + 1, k + 1))
+    solve[0, 0], solve[1:, 1:] = 1.0, (vectors / np.where(size > SAME, size, np.inf)) @ vectors.T
+    left, length, solve = (xp.asarray(part) for part in (left[:, None], length[:, None], solve))
+    return xp.ascontiguousarray(((rows - left) / length).T), solve
 
 
 def _products(x, design):

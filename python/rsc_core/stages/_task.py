@@ -59,7 +59,7 @@ class Task:
             "versions": self.versions,
         }
         self.plan = None  # of memory, by stages._counts
-        self._steps, self._started, self._start_seconds = [], time.perf_counter(), process_seconds()
+        self.steps, self._started, self._start_seconds = [], time.perf_counter(), process_seconds()
 
     @contextlib.contextmanager
     def step(self, name: str):
@@ -68,7 +68,7 @@ class Task:
         with _shown(f"{self.stage}: {name}"):
             yield
             backend.synchronize()
-        self._steps.append(
+        self.steps.append(
             {
                 "step": name,
                 "seconds": round(time.perf_counter() - start, 4),
@@ -106,7 +106,7 @@ class Task:
             "versions": self.versions,
             "warnings": self.record.get("warnings", []),
             "memory": dataclasses.asdict(self.plan) if self.plan else None,
-            "steps": self._steps,
+            "steps": self.steps,
         }
         with replaced(f"{self.output}.run.json") as temporary:
             temporary.write_text(json.dumps(run, indent=1) + "\n")

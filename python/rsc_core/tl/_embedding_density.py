@@ -8,9 +8,6 @@ from rsc_core import backend
 from rsc_core.kernels import density as kernels
 from rsc_core.tl._sums import products
 
-REACH = 4  # squares of the grid that a kernel reaches over; more would follow its circle more closely, at shorter runs of cells
-MOST_LINES = 1024  # of the grid
-
 
 def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, components=None):
     """How densely does each cell lie among the others (of its group) in two dimensions of an embedding?
@@ -34,8 +31,9 @@ def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, comp
     Returns
     -------
     None. Sets ``obs[key_added]`` float64 and ``uns[key_added + '_params']``. All cells of a group equally dense: 1. A group of
-    fewer than 3 cells, or on a line (a constant embedding, too), has no density: NaN. CPU = GPU bit for bit; scanpy within
-    1e-9.
+    fewer than 3 cells, or on a line (a constant embedding, too), has no density: NaN. The kernels are summed by way of a grid
+    of points, within 2e-13 of the largest: time grows with the cells, not with their pairs. CPU = GPU bit for bit; scanpy
+    within 1e-9. Greengard & Lee 2004, doi:10.1137/S003614450343200X.
     """
     basis = "draw_graph_fa" if basis.lower() == "fa" else basis.lower()
     if f"X_{basis}" not in adata.obsm:
@@ -52,7 +50,8 @@ def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, comp
     xp = backend.xp_of(coordinates)
     x, out = xp.stack([coordinates[:, column] for column in columns]).astype(np.float64), np.full(adata.shape[0], np.nan)
     for cells in _groups(adata, groupby):
-        out[cells] = backend.to_host(scaled_density(xp.ascontiguousarray(x[:, xp.asarray(cells)])))
+        chosen = x if groupby is None else xp.ascontiguousarray(x[:, xp.asarray(cells)])
+        out[cells] = backend.to_host(scaled_density(chosen))
     adata.obs[key] = out
     adata.uns[f"{key}_params"] = {"covariate": groupby, "components": wanted}
 
@@ -60,7 +59,7 @@ def embedding_density(adata, basis="umap", *, groupby=None, key_added=None, comp
 def _groups(adata, groupby):
     """The cells of each group."""
     if groupby is None:
-        return [np.arange(adata.shape[0])]
+        return [slice(None)]
     codes = adata.obs[groupby].cat.codes.to_numpy()
     return [np.flatnonzero(codes == code) for code in np.unique(codes[codes >= 0])]
 
@@ -81,18 +80,18 @@ def scaled_density(x):
 
 
 def _sums(x):
-    """Of exp(-squared distance) over the cells of a grid around each of (2, cells): float64 (cells,)."""
+    """Of exp(-squared distance) over the cells around each of (2, cells), times a constant: float64 (cells,)."""
     xp, n_cells = backend.xp_of(x), x.shape[1]
-    low, high = backend.to_host(xp.stack([x.min(axis=1), x.max(axis=1)]))
-    side = np.maximum(kernels.FARTHEST**0.5 / REACH, (high - low) / MOST_LINES)
-    n_columns, n_rows = ((high - low) / side).astype(np.int64) + 1
-    column, row = ((x - xp.asarray(low)[:, None]) / xp.asarray(side)[:, None]).astype(np.int64)
-    square = row * n_columns + column
+    place = (x - x.min(axis=1, keepdims=True)) / kernels.SPACING
+    column, row = (place / kernels.SIDE).astype(np.int64)
+    square = row * kernels.LINE + column
     order = xp.argsort(square, kind="stable")
-    square, white = square[order], xp.ascontiguousarray(x[:, order].T)
-    start = xp.searchsorted(square, xp.arange(n_columns * n_rows + 1)).astype(np.int64)
-    table = xp.asarray(np.exp(-np.arange(int(kernels.FARTHEST * kernels.STEPS) + 1) / kernels.STEPS))
-    found, sums = xp.empty(n_cells), xp.empty(n_cells)
-    kernels.density_sums(n_cells, white, square, start, n_columns, n_rows, REACH, table, found)
+    square, is_first = square[order], xp.ones(n_cells + 1, dtype=bool)
+    is_first[1:-1] = square[1:] != square[:-1]
+    start = xp.flatnonzero(is_first)
+    by_square = xp.ascontiguousarray(place[:, order].T), square[start[:-1]], start
+    windows, found, sums = xp.empty((start.size - 1, kernels.WINDOW, kernels.WINDOW)), xp.empty(n_cells), xp.empty(n_cells)
+    kernels.window_sums(start.size - 1, *by_square, windows)
+    kernels.window_values(start.size - 1, *by_square, windows, found)
     sums[order] = found
     return sums
