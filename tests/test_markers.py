@@ -431,6 +431,21 @@ def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeyp
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.parametrize("text", ["plain", "with, comma", 'with "quotes"'])
+def test_parts_of_a_table_change_no_byte(tmp_path, monkeypatch, text):
+    """Read back by pandas, which takes quotes where they are and where they are not."""
+    table = pd.DataFrame({"gene": [f"g{i}" for i in range(100)], "n": np.arange(100), "score": np.random.default_rng(0).normal(size=100)})
+    table.loc[57, "gene"] = text
+    for rows in (1 << 14, 100, 33, 1):
+        monkeypatch.setattr(_clusters, "CSV_ROWS", rows)
+        for name, part in (("all", table), ("none", table[:0])):
+            _clusters.write_table(tmp_path / str(rows), name, part)
+            assert (tmp_path / str(rows) / f"{name}.csv").read_bytes() == (tmp_path / str(1 << 14) / f"{name}.csv").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "1" / "all.csv", float_precision="round_trip"), table, check_exact=True)
+    assert (tmp_path / "1" / "none.csv").read_text() == "gene,n,score\n"
+    assert ('"g1"' in (tmp_path / "1" / "all.csv").read_text()) == (text != "plain")
+
+
 def test_stage_writes_parquet_and_sums_of_samples(made):
     counts, labels = cases.counts(60, 30), labelled(60, "01")
     delta, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",

@@ -246,16 +246,19 @@ def tidy(result, reference="rest") -> pd.DataFrame:
     DataFrame with columns group, gene, rank (1 is best), score, log2_fold_change, p_value, adjusted_p_value, pct_in,
     pct_out (share of the cells of the group, and of those it is compared with, in which the gene is not 0).
     """
-    tables = [pd.DataFrame(columns=TIDY)]
-    for group in result["names"].dtype.names:
-        genes = pd.Index(result["names"][group])
-        outside = result["pts_rest"][group] if reference == "rest" else result["pts"][reference]
-        untested = np.full(len(genes), np.nan)  # logreg has no p-values
-        columns = [result[key][group] if key in result else untested for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
-        shares = [share.loc[genes].to_numpy() for share in (result["pts"][group], outside)]
-        columns = [group, genes, np.arange(1, len(genes) + 1), *columns, *shares]
-        tables.append(pd.DataFrame(dict(zip(TIDY, columns, strict=True))))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+    groups, n_ranks = list(result["names"].dtype.names), len(result["names"])
+
+    def of_all_groups(key):
+        return np.concatenate([result[key][group] for group in groups])
+
+    genes, untested = of_all_groups("names"), np.full(len(groups) * n_ranks, np.nan)  # logreg has no p-values
+    scores = [of_all_groups(key) if key in result else untested for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
+    place, column = result["pts"].index.get_indexer(genes), np.repeat(np.arange(len(groups)), n_ranks)
+    outside = result["pts_rest"][groups] if reference == "rest" else result["pts"][[reference] * len(groups)]
+    shares = [share.to_numpy()[place, column] for share in (result["pts"][groups], outside)]
+    ranks = np.tile(np.arange(1, n_ranks + 1), len(groups))
+    columns = [np.repeat(np.array(groups, dtype=object), n_ranks), genes, ranks, *scores, *shares]
+    return pd.DataFrame(dict(zip(TIDY, columns, strict=True)))
 
 
 def check_choice(name, value, allowed) -> None:
