@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 import cases
-import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -191,14 +190,13 @@ def test_blocks_of_genes_change_no_bit(to_xp, monkeypatch):
 
 
 @pytest.mark.parametrize("method", TOLERANCE)
-def test_the_number_of_threads_changes_no_bit(to_xp, method):
-    results, all_threads = [], numba.get_num_threads()
-    for n_threads in {1, all_threads}:
-        numba.set_num_threads(n_threads)
+def test_parts_of_genes_change_no_bit(to_xp, monkeypatch, method):
+    results = []
+    for scores in (module.PART, 60, 1):  # one part; 20 genes a part; a gene a part
+        monkeypatch.setattr(module, "PART", scores)
         adata = cases.annotated(to_xp(normalised(90, 70)), g=labelled(90))
         rank_genes_groups(adata, "g", method=method)
         results.append(adata.uns["rank_genes_groups"])
-    numba.set_num_threads(all_threads)
     for result in results[1:]:
         for column in ("names", *COLUMNS):
             assert result[column].tolist() == results[0][column].tolist()

@@ -55,10 +55,10 @@ def mean_and_variance(n, words, scale, scale_squares):
     return mean, 0.0 if spread <= NOISE * squares else spread / max(n - 1, 1)
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def welch(table, n, m, m_assumed, reference, scale, scale_squares, score, df):
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def welch(first, last, table, n, m, m_assumed, reference, scale, scale_squares, score, df):
     """Welch's t and its degrees of freedom; ``m_assumed``: the number of the others that the test takes."""
-    for gene in numba.prange(score.shape[1]):
+    for gene in range(first, last):
         total = words_of_all(table, gene)
         for group in range(len(score)):
             others = words_of_others(table, group, gene, reference, total)
@@ -72,14 +72,14 @@ def welch(table, n, m, m_assumed, reference, scale, scale_squares, score, df):
             df[group, gene] = 1.0 if math.isnan(freedom) else freedom
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def rank_sum_scores(rank_sum, ties, n, m, n_ties, continuity, score):
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def rank_sum_scores(first, last, rank_sum, ties, n, m, n_ties, continuity, score):
     """z from twice the rank sums (genes, groups + 1); the order of operations is scanpy's.
 
     ``ties`` (genes, groups + 2): a sixth of the sum of t^3 - t over ties of t cells among the others, or all cells, in its last
     column, and what each group adds to it; ``n_ties`` (groups,): that sum if all cells were tied, infinite for no correction.
     """
-    for gene in numba.prange(len(rank_sum)):
+    for gene in range(first, last):
         for group in range(len(score)):
             untied = 1.0 - 6.0 * (ties[gene, group] + ties[gene, ties.shape[1] - 1]) / n_ties[group]
             own, other, plus_one = n[group], m[group], n[group] + m[group] + 1
