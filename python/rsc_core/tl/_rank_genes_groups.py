@@ -15,6 +15,7 @@ from rsc_core.tl._group_moments import MAX_TIED, chosen_groups, group_codes, lab
 from rsc_core.tl._logreg import logistic
 
 PART = 1 << 13  # scores that a thread computes at once, with their p-values: about a millisecond
+NUMBERS = {"scores": "float32", "pvals": "float64", "pvals_adj": "float64", "logfoldchanges": "float32"}  # of a result
 TIDY = ["group", "gene", "rank", "score", "log2_fold_change", "p_value", "adjusted_p_value", "pct_in", "pct_out"]
 CORRECTIONS = {"benjamini-hochberg": benjamini_hochberg, "bonferroni": lambda p: np.minimum(p * p.shape[-1], 1.0)}
 
@@ -212,14 +213,13 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
     rows = np.array([row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows)
     order = np.empty(score.shape, dtype=np.int32)
     orders.highest_first(np.abs(score) if rankby_abs else score, order)
-    values = {"scores": score.astype(np.float32)}
+    values = {"scores": score, "logfoldchanges": fold_changes(moments, base)}
     if p is not None:
         values |= {"pvals": p, "pvals_adj": CORRECTIONS[corr_method](p)}
-    values["logfoldchanges"] = fold_changes(moments, base).astype(np.float32)
     columns = {"names": np.take(moments.genes, order[rows, :n_genes].T)}
-    for name, table in values.items():
-        columns[name] = np.empty(columns["names"].shape, dtype=table.dtype)
-        orders.in_order(table, rows, order, columns[name])
+    for name in [name for name in NUMBERS if name in values]:
+        columns[name] = np.empty(columns["names"].shape, dtype=NUMBERS[name])
+        orders.in_order(values[name], rows, order, columns[name])
     result = {}
     if pts:
         inside, outside = (by_gene(moments, share) for share in moments.shares())
