@@ -1,7 +1,8 @@
 """Scores of marker tests from the sums of groups and genes, for the host alone: there is no ``markers.cu``.
 
 ``table`` (groups + 1, genes, FIELDS) as in :mod:`rsc_core.kernels.ranks`; ``n``, ``m`` (groups,): cells of a group, and of those that
-it is compared with, row ``reference`` or, below 0, all others. Results are (groups, genes); each thread has some genes.
+it is compared with, row ``reference`` or, below 0, all others. Results are (groups, genes). Scores are computed for the genes from
+``first`` to ``last``, without the interpreter's lock: threads of Python go on to their p-values, which SciPy computes.
 """
 
 import math
