@@ -1,6 +1,7 @@
 """rank_genes_groups against scanpy and scipy, its defined answers for degenerate groups, the MARKERS stage."""
 
 import json
+import math
 import runpy
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from numpy.lib.recfunctions import repack_fields
 from rsc_core import backend
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta, write_delta
+from rsc_core.kernels import orders
+from rsc_core.kernels.markers import joined
 from rsc_core.pp._normalize import lognorm, size_factors
 from rsc_core.stages import _clusters, markers
 from rsc_core.tl import _group_moments, rank_genes_groups
@@ -199,12 +202,32 @@ def test_parts_of_genes_change_no_bit(to_xp, monkeypatch, method):
             assert result[column].tolist() == results[0][column].tolist()
 
 
-def test_highest_first_is_a_stable_order():
-    """NumPy's stable sort; scores of few values, of both zeros, of infinities."""
-    values = np.random.default_rng(0).integers(-3, 4, size=5000) / 2.0
-    values[::7], values[5::7], values[3::11] = -0.0, np.inf, -np.inf
-    for n in (0, 1, 2, 5000):
-        np.testing.assert_array_equal(module.highest_first(values[:n]), np.argsort(-values[:n], kind="stable"))
+@pytest.mark.parametrize("n", [0, 1, 2, orders.FEW, orders.FEW + 1, 5000])
+def test_orders_are_stable(n):
+    """NumPy's stable sort; of few values, of both zeros, of infinities and NaN of both signs, which come last; and of any values."""
+    random = np.random.default_rng(0)
+    values = np.stack([random.integers(-3, 4, size=5000) / 2.0, random.normal(size=5000)])
+    values[0, ::7], values[0, 5::7], values[0, 3::11], values[0, 4::13], values[0, 6::13] = -0.0, np.inf, -np.inf, np.nan, -np.nan
+    values = np.ascontiguousarray(values[:, :n])
+    order = np.empty(values.shape, dtype=np.int32)
+    orders.highest_first(values, order)
+    np.testing.assert_array_equal(order, np.argsort(-values, axis=1, kind="stable"))
+    for row in values:
+        np.testing.assert_array_equal(orders.stable_order(row, False), np.argsort(row, kind="stable"))
+    table = np.empty((n // 2, 2))
+    orders.in_order(values, np.array([1, 0]), order, table)
+    np.testing.assert_array_equal(table, np.take_along_axis(values, order, axis=1)[::-1, : n // 2].T)
+
+
+def test_scores_of_millions_of_cells():
+    """n m (n + m + 1) exceeds 64 bits; z from integers of any size."""
+    n, m, twice = 2_000_000, 2_100_000, 8_250_000_000_001
+    ranks = {"rank_sum": np.array([[twice, 0]]), "ties": np.zeros((1, 3), dtype=np.int64)}
+    moments = _group_moments.Moments(
+        ["a"], np.array(["g0"], dtype=object), -1, np.array([n, m]), np.zeros((2, 1, 5), dtype=np.int64), 1, 1, **ranks
+    )
+    (score,), _ = module.wilcoxon(moments)
+    np.testing.assert_allclose(score, (twice - n * (n + m + 1)) / 2 / math.sqrt(n * m * (n + m + 1) / 12), rtol=1e-15)
 
 
 def test_the_order_of_cells_changes_no_bit(to_xp):
@@ -406,6 +429,21 @@ def test_stage_from_blocks_of_cells_gives_the_same_bytes(made, tmp_path, monkeyp
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.parametrize("text", ["plain", "with, comma", 'with "quotes"'])
+def test_parts_of_a_table_change_no_byte(tmp_path, monkeypatch, text):
+    """Read back by pandas, which takes quotes where they are and where they are not."""
+    table = pd.DataFrame({"gene": [f"g{i}" for i in range(100)], "n": np.arange(100), "score": np.random.default_rng(0).normal(size=100)})
+    table.loc[57, "gene"] = text
+    for rows in (1 << 14, 100, 33, 1):
+        monkeypatch.setattr(_clusters, "CSV_ROWS", rows)
+        for name, part in (("all", table), ("none", table[:0])):
+            _clusters.write_table(tmp_path / str(rows), name, part)
+            assert (tmp_path / str(rows) / f"{name}.csv").read_bytes() == (tmp_path / str(1 << 14) / f"{name}.csv").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "1" / "all.csv", float_precision="round_trip"), table, check_exact=True)
+    assert (tmp_path / "1" / "none.csv").read_text() == "gene,n,score\n"
+    assert ('"g1"' in (tmp_path / "1" / "all.csv").read_text()) == (text != "plain")
+
+
 def test_stage_writes_parquet_and_sums_of_samples(made):
     counts, labels = cases.counts(60, 30), labelled(60, "01")
     delta, _, tables = made(counts, labels, "--marker-methods", "logreg", "--sample-key", "donor",
@@ -485,11 +523,13 @@ def test_sums_are_exact(to_xp):
     dense = (np.random.default_rng(0).normal(size=(40, 6)) * 10.0 ** np.arange(-6, 6, 2)).astype(np.float32)
     labels = np.repeat(["a", "b"], 20)
     moments = _group_moments.summarize(cases.annotated(to_xp(sp.csr_matrix(dense)), g=labels), "g", with_ranks=False)
+    _, high, low, high_square, low_square = np.moveaxis(moments.table, -1, 0)
+    sums, squares = joined(high, low, moments.scale), joined(high_square, low_square, moments.scale_squares)
     for row, cells in enumerate((slice(0, 20), slice(20, 40))):
         for gene in range(6):
             values = [Fraction(float(value)) for value in dense[cells, gene]]
-            assert moments.sums()[0][row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
-            assert moments.squares()[0][row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
+            assert sums[row, gene] == pytest.approx(float(sum(values)), rel=1e-13, abs=1e-21)
+            assert squares[row, gene] == pytest.approx(float(sum(v * v for v in values)), rel=1e-13)
 
 
 def test_continuity_equals_scipy(to_xp):

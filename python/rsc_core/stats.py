@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+
+from rsc_core.kernels import orders as kernels
 
 
 def in_threads(function, items) -> list:
@@ -33,10 +37,7 @@ def benjamini_hochberg(p, axis=-1) -> np.ndarray:
     which refuses NaN. Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289.
     """
     p = np.moveaxis(np.asarray(p, dtype=np.float64), axis, -1)
-    order = np.argsort(p, axis=-1)  # NaN last
-    n_tests = p.shape[-1] - np.isnan(p).sum(axis=-1, keepdims=True)
-    stepped = np.take_along_axis(p, order, axis=-1) * (n_tests / np.arange(1.0, p.shape[-1] + 1))
-    np.fmin.accumulate(stepped[..., ::-1], axis=-1, out=stepped[..., ::-1])
-    adjusted = np.empty_like(stepped)
-    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), axis=-1)
-    return np.moveaxis(adjusted, -1, axis)
+    families = np.ascontiguousarray(p).reshape(math.prod(p.shape[:-1]), p.shape[-1])
+    adjusted = np.empty_like(families)
+    kernels.benjamini_hochberg(families, adjusted)
+    return np.moveaxis(adjusted.reshape(p.shape), -1, axis)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from rsc_core import backend
 from rsc_core.get._aggregate import group_table
-from rsc_core.tl._group_moments import MAX_CODES, joined, scales_of, sums_of, values_of
+from rsc_core.kernels.markers import joined
+from rsc_core.tl._group_moments import MAX_CODES, scales_of, sums_of, values_of
 
 
 def pseudobulk(adata, sample_col, groups_col=None, *, layer=None, min_cells=1):
@@ -61,8 +63,8 @@ def pseudobulk_blocks(blocks, obs, n_genes: int, sample_col, groups_col=None, mi
     place = np.full(len(rows) + 1, kept.sum(), dtype=np.uint16)  # the last, code -1, is of cells of no row
     place[:-1][kept] = np.arange(kept.sum())
     scales = scales_of(blocks, len(code))
-    table = sums_of(blocks, place[code], int(kept.sum()) + 1, n_genes, scales)[:-1]
-    sums = joined(table[..., 1:3], scales[0])
+    table = backend.to_host(sums_of(blocks, place[code], int(kept.sum()) + 1, n_genes, scales))[:-1]
+    sums = joined(table[..., 1], table[..., 2], scales[0])
     rows = rows[kept]
     samples = obs.loc[code >= 0].groupby(pd.Categorical(obs.loc[code >= 0, sample_col]), observed=True)
     for column in obs.columns.difference(columns, sort=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from rsc_core.io.files import replaced
 from rsc_core.io.store import CountsStore
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages._inputs import check_same_cells
+from rsc_core.stats import in_threads
 
 BYTES_OF_A_VALUE = 8  # of a CSR matrix: float32 and int32
+CSV_ROWS = 1 << 14  # rows of a table that a thread makes text of at once
 
 
 def read_clusters(store, preprocess, cluster, groupby, backend):
@@ -93,19 +96,32 @@ def write_table(folder, name: str, table: pd.DataFrame, parquet: bool = False) -
 
     Path(folder).mkdir(parents=True, exist_ok=True)
     columns = pa.Table.from_pandas(table, preserve_index=False)
-    with replaced(Path(folder) / f"{name}.csv") as temporary:
-        try:
-            _write_csv(temporary, columns, "none")
-        except pa.ArrowInvalid:  # some text holds a comma or a quote
-            _write_csv(temporary, columns, "needed")
-    if parquet:
-        with replaced(Path(folder) / f"{name}.parquet") as temporary:
-            pa.parquet.write_table(columns, temporary)
+
+    def write(kind):
+        with replaced(Path(folder) / f"{name}.{kind}") as temporary:
+            if kind == "parquet":
+                pa.parquet.write_table(columns, temporary)
+            else:
+                with open(temporary, "wb") as file:
+                    file.writelines(_csv(columns))
+
+    in_threads(write, ["parquet", "csv"] if parquet else ["csv"])
 
 
-def _write_csv(path, columns, quoting: str) -> None:
+def _csv(columns) -> list:
+    """A table as text in parts, of rows that threads share; quotes only where some text holds a comma or a quote."""
+    import pyarrow as pa
     import pyarrow.csv
 
-    with open(path, "wb") as file:
-        file.write(pd.DataFrame(columns=columns.column_names).to_csv(index=False, lineterminator="\n").encode())
-        pyarrow.csv.write_csv(columns, file, pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting))
+    def rows(start, quoting):
+        text, part = pa.BufferOutputStream(), columns.slice(start, CSV_ROWS)
+        pyarrow.csv.write_csv(part, text, pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting))
+        return text.getvalue()
+
+    starts = range(0, columns.num_rows, CSV_ROWS)
+    try:
+        parts = in_threads(functools.partial(rows, quoting="none"), starts)
+    except pa.ArrowInvalid:
+        parts = in_threads(functools.partial(rows, quoting="needed"), starts)
+    head = pd.DataFrame(columns=columns.column_names).to_csv(index=False, lineterminator="\n").encode()
+    return [head, *parts]

@@ -22,8 +22,8 @@ class Moments:
     """Exact sums of each group and gene; arrays of the host.
 
     The last row of ``size`` (groups + 1,) and ``table`` (groups + 1, genes, 5; int64, see ``kernels.ranks``) is of the cells
-    outside all groups. ``rank_sum``: twice the rank sum, (groups + 1, genes); ``ties``: sum of t^3 - t, (groups, genes);
-    both None without ranks. ``reference``: the row of the reference, or -1 for the rest.
+    outside all groups. ``rank_sum``: twice the rank sum, (genes, groups + 1); ``ties`` (genes, groups + 2): see
+    ``kernels.ranks.group_ranks``; both None without ranks. ``reference``: the row of the reference, or -1 for the rest.
     """
 
     groups: list[str]
@@ -37,41 +37,18 @@ class Moments:
     ties: np.ndarray | None = None
 
     def n_others(self):
-        """Cells that each group is compared with, (groups, 1)."""
-        return self._others(self.size[:, None])
-
-    def sums(self):
-        """Sums of each group, and of the cells that it is compared with, (groups, genes) each."""
-        return self._joined(1, self.scale)
-
-    def squares(self):
-        """Sums of squares of the same."""
-        return self._joined(3, self.scale_squares)
+        """Cells that each group is compared with, (groups,)."""
+        return self._others(self.size)
 
     def shares(self):
         """Share of cells that are not 0: of each group, and of the cells that it is compared with, (groups, genes)."""
         count = self.table[..., 0]
-        return count[:-1] / self.size[:-1, None], self._others(count) / self.n_others()
-
-    def part(self, first: int, last: int) -> Moments:
-        """Those of some genes."""
-        ranks = {} if self.rank_sum is None else {"rank_sum": self.rank_sum[:, first:last], "ties": self.ties[:, first:last]}
-        return dataclasses.replace(self, genes=self.genes[first:last], table=self.table[:, first:last], **ranks)
-
-    def _joined(self, field, scale):
-        words = self.table[..., field : field + 2]
-        return joined(words[:-1], scale), joined(self._others(words), scale)
+        return count[:-1] / self.size[:-1, None], self._others(count) / self.n_others()[:, None]
 
     def _others(self, table):
         if self.reference >= 0:
-            return np.broadcast_to(table[self.reference], table[:-1].shape)
+            return np.repeat(table[self.reference][None], len(table) - 1, axis=0)
         return table.sum(axis=0) - table[:-1]
-
-
-def joined(words, scale: float):
-    """Sums from their two words (..., 2), rounded once."""
-    high, low = words[..., 0], words[..., 1]
-    return ((high + (low >> 32)).astype(np.float64) + (low & 0xFFFFFFFF) / 2.0**32) / scale
 
 
 def summarize(adata, groupby, *, groups="all", reference="rest", layer=None, mask_var=None, with_ranks=True) -> Moments:
@@ -104,6 +81,7 @@ def summarize_blocks(blocks, obs, groupby, genes, *, groups="all", reference="re
     scales = scales_of(blocks, len(group))
     table = sums_of(blocks, group, len(size), len(genes), scales)
     ranks = ranks_of(blocks, group, size, table, which) if with_ranks else ()
+    table = backend.to_host(table)
     return Moments([str(name) for name in names], np.asarray(genes, dtype=object), which, size, table, *scales, *ranks)
 
 
@@ -199,8 +177,8 @@ def scales_of(blocks, n_cells: int) -> tuple[float, float]:
     return tuple(2.0 ** (bits - math.frexp(value)[1]) for value in (most, most * most))
 
 
-def sums_of(blocks, group, n_groups: int, n_genes: int, scales) -> np.ndarray:
-    """The table of :class:`Moments`.
+def sums_of(blocks, group, n_groups: int, n_genes: int, scales):
+    """The table of :class:`Moments`, where the blocks are.
 
     Parameters
     ----------
@@ -212,36 +190,37 @@ def sums_of(blocks, group, n_groups: int, n_genes: int, scales) -> np.ndarray:
     table, row = None, 0
     for x in blocks():
         indptr, indices, values = backend.csr_parts(x, np.float32)
-        xp, codes = backend.xp_of(values), group[row : row + x.shape[0]]
         if table is None:
-            table = xp.zeros((n_groups, n_genes, kernels.FIELDS), dtype=np.int64)
-        order = xp.asarray(np.argsort(codes, kind="stable"))
-        kernels.group_sums(x.shape[0], indptr, indices, values, order, xp.asarray(codes), kernels.n_parts(), n_genes, *scales, table)
+            xp = backend.xp_of(values)
+            table, group = xp.zeros((n_groups, n_genes, kernels.FIELDS), dtype=np.int64), xp.asarray(group)
+        codes = group[row : row + x.shape[0]]
+        order = xp.argsort(codes, kind="stable")
+        kernels.group_sums(x.shape[0], indptr, indices, values, order, codes, kernels.n_parts(), n_genes, *scales, table)
         row += x.shape[0]
-    return backend.to_host(table)
+    return table
 
 
 def ranks_of(blocks, group, size, table, reference: int) -> tuple[np.ndarray, np.ndarray]:
-    """``rank_sum`` and ``ties`` of :class:`Moments`, by blocks of genes that have at most :func:`most_keys` values."""
-    count = np.ascontiguousarray(table[..., 0])
-    n_groups, n_genes = count.shape
-    n_base = int(size.sum() if reference < 0 else size[reference])
-    twice, tie = np.empty((n_genes, n_groups), dtype=np.int64), np.empty((n_genes, n_groups + 1), dtype=np.int64)
-    for first, last in gene_blocks(count.sum(axis=0), most_keys(blocks())):
-        width = last - first
-        keys, start = sorted_keys(blocks, group, count[:, first:last].sum(axis=0), first, last, -1)
-        base, base_start = (
-            (keys, start) if reference < 0 else sorted_keys(blocks, group, count[reference, first:last], first, last, reference)
-        )
-        xp = backend.xp_of(keys)
-        out = xp.zeros((width, n_groups), dtype=np.int64), xp.zeros((width, n_groups + 1), dtype=np.int64)
-        kernels.group_ranks(keys.size, keys, start, base, base_start, n_base, width, n_groups, reference, *out)
-        held = xp.asarray(np.ascontiguousarray(count[:, first:last]))
-        kernels.zero_ranks(width, base, base_start, n_base, xp.asarray(size), held, n_groups, reference, *out)
-        twice[first:last], tie[first:last] = (backend.to_host(part) for part in out)
+    """``rank_sum`` and ``ties`` of :class:`Moments`, by blocks of genes that have at most :func:`most_keys` values.
+
+    The device gets all its work before it is asked for a result.
+    """
+    xp, (n_groups, n_genes) = backend.xp_of(table), table.shape[:2]
+    count, code, sizes = xp.ascontiguousarray(table[..., 0]), xp.asarray(group), xp.asarray(size)
+    n_values = backend.to_host(count)
+    n_all, n_base = n_values.sum(axis=0), int(size.sum() if reference < 0 else size[reference])
+    twice, tie = xp.zeros((n_genes, n_groups), dtype=np.int64), xp.zeros((n_genes, n_groups + 1), dtype=np.int64)
+    for first, last in gene_blocks(n_all, most_keys(blocks())):
+        part, width = slice(first, last), last - first
+        keys, start = sorted_keys(blocks, code, n_all[part], first, last, -1)
+        base, base_start = (keys, start) if reference < 0 else sorted_keys(blocks, code, n_values[reference, part], first, last, reference)
+        kernels.group_ranks(keys.size, keys, start, base, base_start, n_base, width, n_groups, reference, twice[part], tie[part])
+        held = xp.ascontiguousarray(count[:, part])
+        kernels.zero_ranks(width, base, base_start, n_base, sizes, held, n_groups, reference, twice[part], tie[part])
+    twice, tie = backend.to_host(twice), backend.to_host(tie)
     if reference >= 0:
         twice += size * (size + 1)
-    return twice.T, 6.0 * (tie[:, : n_groups - 1] + tie[:, n_groups:]).T
+    return twice, tie
 
 
 def most_keys(blocks) -> int:
@@ -260,17 +239,15 @@ def gene_blocks(n_values, n_keys):
         first = last
 
 
-def sorted_keys(blocks, group, n_values, first: int, last: int, only: int):
+def sorted_keys(blocks, code, n_values, first: int, last: int, only: int):
     """The keys of some genes, of all cells or of one group's, sorted; and where each gene's begin (genes + 1,)."""
-    offset, keys, row = np.concatenate([[0], np.cumsum(n_values)]).astype(np.int64), None, 0
+    xp, row = backend.xp_of(code), 0
+    start = xp.asarray(np.concatenate([[0], np.cumsum(n_values)]).astype(np.int64))
+    keys, cursor = xp.empty(int(n_values.sum()), dtype=np.uint64), start[:-1].copy()
     for x in blocks():
-        indptr, indices, values = backend.csr_parts(x, np.float32)
-        if keys is None:
-            xp = backend.xp_of(values)
-            keys, start = xp.empty(int(offset[-1]), dtype=np.uint64), xp.asarray(offset)
-            cursor = start[:-1].copy()
-        codes = xp.asarray(group[row : row + x.shape[0]])
-        kernels.fill_keys(x.shape[0], indptr, indices, values, codes, kernels.n_parts(), first, last, only, cursor, keys)
+        part = backend.csr_parts(x, np.float32)
+        codes = code[row : row + x.shape[0]]
+        kernels.fill_keys(x.shape[0], *part, codes, kernels.n_parts(), first, last, only, cursor, keys)
         row += x.shape[0]
     if xp is np:
         kernels.sort_keys(last - first, keys, np.empty_like(keys), start)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 import warnings
 
 import numpy as np
 import pandas as pd
 
+from rsc_core.kernels import markers as kernels
+from rsc_core.kernels import orders
 from rsc_core.stats import benjamini_hochberg, in_threads
 from rsc_core.tl._group_moments import MAX_TIED, chosen_groups, group_codes, labels_of, summarize, values_of
 from rsc_core.tl._logreg import logistic
 
-PART = 1 << 15  # scores that a thread computes at once
-ROUNDINGS = 4  # of a sum of squares less the product of a sum and a mean
+PART = 1 << 15  # scores that a thread computes at once, with their p-values: some milliseconds
+NUMBERS = {"scores": "float32", "pvals": "float64", "pvals_adj": "float64", "logfoldchanges": "float32"}  # of a result
 TIDY = ["group", "gene", "rank", "score", "log2_fold_change", "p_value", "adjusted_p_value", "pct_in", "pct_out"]
 CORRECTIONS = {"benjamini-hochberg": benjamini_hochberg, "bonferroni": lambda p: np.minimum(p * p.shape[-1], 1.0)}
 
@@ -108,7 +110,8 @@ def rank_genes_groups(
     -----
     All sums, of values and squares, too, are exact sums of integers: CPU and GPU give the same bits, in any order of the cells.
     A gene that varies nowhere has score 0 and p 1. A variance below what its sums can resolve counts as 0. A fold change
-    between means of which one is negative is NaN.
+    between means of which one is negative is NaN. Exponentials and logarithms of fold changes are the C library's, whose last
+    bits, of float64, may differ from NumPy's.
     scanpy 1.11 agrees in Wilcoxon's scores to the bit before they are rounded to float32, p-values within 1e-12;
     in t-tests p-values within 1e-12 + 1e-15 t^2 and scanpy's own error for float64 values: it adds cells one by one, and
     squares in the type of the values, so that for float32 its variances, and with them t, are off by 1e-7 relative. Genes of
@@ -122,7 +125,8 @@ def rank_genes_groups(
     if kwds:
         raise TypeError(f"{method} takes no {', '.join(kwds)}; only logreg takes C, tol and max_iter")
     moments = summarize(adata, groupby, groups=groups, reference=reference, layer=layer, mask_var=mask_var, with_ranks=method == "wilcoxon")
-    score, p = METHODS[method](moments, tie_correct=tie_correct, continuity=continuity)
+    options = {"tie_correct": tie_correct, "continuity": continuity} if method == "wilcoxon" else {}
+    score, p = METHODS[method](moments, **options)
     base = adata.uns.get("log1p", {}).get("base")
     result = ranked(moments, score, p, n_genes=n_genes, rankby_abs=rankby_abs, pts=pts, corr_method=corr_method, base=base)
     params = {"groupby": groupby, "reference": reference, "method": method, "use_raw": False, "layer": layer, "corr_method": corr_method}
@@ -151,77 +155,54 @@ def regression_scores(blocks, group, n_groups, n_genes, **options):
 
 
 def wilcoxon(moments, tie_correct=False, continuity=False):
-    """z and two-sided p, (groups, genes), from rank sums; the order of operations is scanpy's."""
+    """z and two-sided p, (groups, genes), from rank sums."""
     from scipy.special import ndtr
 
-    n, m = moments.size[:-1, None], moments.n_others()
+    n, m = moments.size[:-1], moments.n_others()
     n_cells = np.asarray(n + m, dtype=np.float64)
     if tie_correct and n_cells.max() > MAX_TIED:
         raise ValueError(f"tie_correct takes at most {MAX_TIED} cells; {int(n_cells.max())} came")
-    spread = 1.0 - moments.ties / (n_cells**3 - n_cells) if tie_correct else 1
-    gap = moments.rank_sum[:-1] / 2 - n * ((n + m + 1) / 2.0)
-    if continuity:
-        gap = np.sign(gap) * np.maximum(np.abs(gap) - 0.5, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = gap / np.sqrt(spread * n * m * (n + m + 1) / 12.0)
-    score[np.isnan(score)] = 0
-    return score, 2 * ndtr(-np.abs(score))
+    n_ties = n_cells**3 - n_cells if tie_correct else np.full(n_cells.shape, np.inf)
+    score, p = np.empty((2, len(n), len(moments.genes)))
+
+    def fill(first, last):
+        kernels.rank_sum_scores(first, last, moments.rank_sum, moments.ties, n, m, n_ties, continuity, score)
+        two_sided(ndtr, score[:, first:last], out=p[:, first:last])
+
+    over_genes(fill, moments)
+    return score, p
 
 
-def t_test(moments, overestimate):
+def t_test(moments, overestimate=False):
     """Welch's t and two-sided p, (groups, genes)."""
     from scipy.special import stdtr
 
-    n, m = moments.size[:-1, None], moments.n_others()
-    (total, total_others), (squares, squares_others) = moments.sums(), moments.squares()
-    mean, variance = mean_and_variance(n, total, squares)
-    mean_others, variance_others = mean_and_variance(m, total_others, squares_others)
-    m = n if overestimate else m
-    share, share_others = variance / n, variance_others / m
-    with np.errstate(invalid="ignore", divide="ignore"):
-        df = (share + share_others) ** 2 / (share**2 / (n - 1) + share_others**2 / (m - 1))
-        score = (mean - mean_others) / np.sqrt(share + share_others)
-    score[np.isnan(score)] = 0
-    df[np.isnan(df)] = 1
-    return score, np.where(score == 0, 1.0, 2 * stdtr(df, -np.abs(score)))
+    n, m = moments.size[:-1], moments.n_others()
+    score, df, p = np.empty((3, len(n), len(moments.genes)))
+    options = n if overestimate else m, moments.reference, moments.scale, moments.scale_squares
+
+    def fill(first, last):
+        kernels.welch(first, last, moments.table, n, m, *options, score, df)
+        two_sided(stdtr, df[:, first:last], score[:, first:last], out=p[:, first:last])
+
+    over_genes(fill, moments)
+    return score, p
 
 
-def mean_and_variance(n, total, squares):
-    """Mean and unbiased variance; a variance within the rounding of its difference is 0."""
-    mean = total / n
-    spread = squares - total * mean
-    spread[spread <= ROUNDINGS * np.finfo(np.float64).eps * squares] = 0
-    return mean, spread / np.maximum(n - 1, 1)
+def two_sided(lower_tail, *arguments, out):
+    """Two-sided p by the lower tail of a distribution; the last argument is the score."""
+    np.copysign(arguments[-1], -1.0, out=out)
+    lower_tail(*arguments[:-1], out, out=out)
+    out *= 2
 
 
-def over_genes(function, moments, n_arrays: int) -> np.ndarray:
-    """The arrays (groups, genes) that function(moments) returns, (arrays, groups, genes), from parts of the genes in threads."""
-    n_groups, n_genes = len(moments.groups), len(moments.genes)
-    out, width = np.empty((n_arrays, n_groups, n_genes)), max(1, PART // n_groups)
-
-    def fill(first):
-        out[..., first : first + width] = function(moments.part(first, first + width))
-
-    in_threads(fill, range(0, n_genes, width))
-    return out
+def over_genes(fill, moments) -> None:
+    """fill(first, last) for parts of the genes, in threads."""
+    n_genes, width = len(moments.genes), max(1, PART // len(moments.groups))
+    in_threads(lambda first: fill(first, min(first + width, n_genes)), range(0, n_genes, width))
 
 
-def in_parts(test, **fixed):
-    """A test, which returns score and p, as one of parts of the genes in threads; options that it lacks are passed over."""
-    taken = inspect.signature(test).parameters
-
-    def tests(moments, **options):
-        options = fixed | {name: value for name, value in options.items() if name in taken}
-        return over_genes(lambda part: test(part, **options), moments, 2)
-
-    return tests
-
-
-METHODS = {
-    "t-test": in_parts(t_test, overestimate=False),
-    "t-test_overestim_var": in_parts(t_test, overestimate=True),
-    "wilcoxon": in_parts(wilcoxon),
-}
+METHODS = {"t-test": t_test, "t-test_overestim_var": functools.partial(t_test, overestimate=True), "wilcoxon": wilcoxon}
 
 
 def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False, corr_method="benjamini-hochberg", base=None, rows=None):
@@ -229,47 +210,34 @@ def ranked(moments, score, p=None, *, n_genes=None, rankby_abs=False, pts=False,
 
     Parameters as :func:`rank_genes_groups`; ``base``: of the logarithm, None is e; ``rows``: the groups that the result has.
     """
-    rows = [row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows
-    (change,) = over_genes(lambda part: fold_changes(part, base), moments, 1)
-
-    def columns(row):
-        best = highest_first(np.abs(score[row]) if rankby_abs else score[row])[:n_genes]
-        group = {"names": moments.genes, "scores": score[row].astype("float32")}
-        if p is not None:
-            group |= {"pvals": p[row], "pvals_adj": CORRECTIONS[corr_method](p[row])}
-        group["logfoldchanges"] = change[row].astype("float32")
-        return {name: column[best] for name, column in group.items()}
-
-    def records(name):
-        table = np.zeros(len(groups[0][name]), dtype=[(moments.groups[row], groups[0][name].dtype) for row in rows])
-        for row, group in zip(rows, groups, strict=True):
-            table[moments.groups[row]] = group[name]
-        return table.view(np.recarray)
-
+    rows = np.array([row for row in range(len(moments.groups)) if row != moments.reference] if rows is None else rows)
+    order = np.empty(score.shape, dtype=np.int32)
+    orders.highest_first(np.abs(score) if rankby_abs else score, order)
+    values = {"scores": score, "logfoldchanges": fold_changes(moments, base)}
+    if p is not None:
+        values |= {"pvals": p, "pvals_adj": CORRECTIONS[corr_method](p)}
+    columns = {"names": np.take(moments.genes, order[rows, :n_genes].T)}
+    for name in [name for name in NUMBERS if name in values]:
+        columns[name] = np.empty(columns["names"].shape, dtype=NUMBERS[name])
+        orders.in_order(values[name], rows, order, columns[name])
     result = {}
     if pts:
         inside, outside = (by_gene(moments, share) for share in moments.shares())
         result |= {"pts": inside, "pts_rest": outside} if moments.reference < 0 else {"pts": inside}
-    groups = in_threads(columns, rows)
-    return result | dict(zip(groups[0], in_threads(records, groups[0]), strict=True))
+    return result | {name: records([moments.groups[row] for row in rows], column) for name, column in columns.items()}
 
 
-def highest_first(values) -> np.ndarray:
-    """The order of falling values, equal ones by their place: a stable sort by two of NumPy's fast ones, which are not."""
-    order = np.argsort(-values)
-    ordered, run = values[order], np.zeros(len(values), dtype=np.int64)
-    np.cumsum(ordered[1:] != ordered[:-1], out=run[1:])
-    run *= len(values)
-    return np.sort(run + order) - run
+def records(groups, table) -> np.recarray:
+    """A contiguous table (ranks, groups) as a record array with a field a group, in the same memory."""
+    return np.recarray(len(table), [(group, table.dtype) for group in groups], buf=table)
 
 
 def fold_changes(moments, base=None):
     """log2 fold changes of the means (groups, genes); ``base``: of the logarithm, None is e."""
-    unlog = (lambda mean: np.expm1(mean * np.log(base))) if base else np.expm1
-    total, total_others = moments.sums()
-    mean, mean_others = total / moments.size[:-1, None], total_others / moments.n_others()
-    with np.errstate(invalid="ignore"):
-        return np.log2((unlog(mean) + 1e-9) / (unlog(mean_others) + 1e-9))
+    change = np.empty((len(moments.groups), len(moments.genes)))
+    log_base = np.log(base) if base else 1.0
+    kernels.fold_changes(moments.table, moments.size[:-1], moments.n_others(), moments.reference, moments.scale, log_base, change)
+    return change
 
 
 def by_gene(moments, table) -> pd.DataFrame:
@@ -285,16 +253,19 @@ def tidy(result, reference="rest") -> pd.DataFrame:
     DataFrame with columns group, gene, rank (1 is best), score, log2_fold_change, p_value, adjusted_p_value, pct_in,
     pct_out (share of the cells of the group, and of those it is compared with, in which the gene is not 0).
     """
-    tables = [pd.DataFrame(columns=TIDY)]
-    for group in result["names"].dtype.names:
-        genes = pd.Index(result["names"][group])
-        outside = result["pts_rest"][group] if reference == "rest" else result["pts"][reference]
-        untested = np.full(len(genes), np.nan)  # logreg has no p-values
-        columns = [result[key][group] if key in result else untested for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
-        shares = [share.loc[genes].to_numpy() for share in (result["pts"][group], outside)]
-        columns = [group, genes, np.arange(1, len(genes) + 1), *columns, *shares]
-        tables.append(pd.DataFrame(dict(zip(TIDY, columns, strict=True))))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+    groups, n_ranks = list(result["names"].dtype.names), len(result["names"])
+
+    def of_all_groups(key):
+        return np.concatenate([result[key][group] for group in groups])
+
+    genes, untested = of_all_groups("names"), np.full(len(groups) * n_ranks, np.nan)  # logreg has no p-values
+    scores = [of_all_groups(key) if key in result else untested for key in ("scores", "logfoldchanges", "pvals", "pvals_adj")]
+    place, column = result["pts"].index.get_indexer(genes), np.repeat(np.arange(len(groups)), n_ranks)
+    outside = result["pts_rest"][groups] if reference == "rest" else result["pts"][[reference] * len(groups)]
+    shares = [share.to_numpy()[place, column] for share in (result["pts"][groups], outside)]
+    ranks = np.tile(np.arange(1, n_ranks + 1), len(groups))
+    columns = [np.repeat(np.array(groups, dtype=object), n_ranks), genes, ranks, *scores, *shares]
+    return pd.DataFrame(dict(zip(TIDY, columns, strict=True)))
 
 
 def check_choice(name, value, allowed) -> None:
