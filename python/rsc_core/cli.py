@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import types
 
 import click
 
@@ -79,10 +81,23 @@ def comma_separated_numbers(context, parameter, value):
 def leave_out() -> None:
     """Make the modules that ``RSC_CORE_WITHOUT`` names (separated by commas) as if they were not installed.
 
-    anndata imports Dask and xarray where they are, which takes a third of its start; no stage uses them.
+    anndata imports Dask, xarray and zarr where they are, which takes half of its start; hardly a stage uses them.
     """
     for name in filter(None, os.environ.get("RSC_CORE_WITHOUT", "").split(",")):
-        sys.modules.setdefault(name, None)
+        sys.modules.setdefault(name, _without_zarr() if name == "zarr" else None)
+
+
+def _without_zarr() -> types.ModuleType:
+    """What anndata asks zarr for when it is imported: two classes, of which there is no object."""
+    module = types.ModuleType("zarr")
+    module.Array, module.Group = type("Array", (), {}), type("Group", (), {})
+    return module
+
+
+def take_in(name: str) -> None:
+    """Undo :func:`leave_out` for a module that this run of a script needs, before anndata is imported."""
+    if not getattr(sys.modules.get(name), "__spec__", None):
+        sys.modules.pop(name, None)
 
 
 def run(command) -> None:
@@ -91,6 +106,7 @@ def run(command) -> None:
     Exit codes: 0 done; 2 usage; 42 memory exhausted; 65 invalid input; 69 backend not available. Anything else
     is a bug and prints its traceback.
     """
+    gc.disable()  # a tenth of the start, and imports leave nothing to collect; stages._task enables it again
     leave_out()
     prebuilt.fill_cache()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin take the cores of the tasks beside this one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib.metadata
 import json
 import os
@@ -43,6 +44,9 @@ class Task:
     """
 
     def __init__(self, stage, output, *, parameters=None, parents=(), backend_name="cpu", seed=None, packages=()):
+        if not gc.isenabled():  # a script's start (cli.run): what it imported stays, and need not be looked through
+            gc.freeze()
+            gc.enable()
         backend.prepare(backend_name)
         self.stage, self.output, self.backend = stage, Path(output), backend_name
         self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
