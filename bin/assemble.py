@@ -18,7 +18,7 @@ from rsc_core import cli
 def assemble(**options):
     """Put the counts and all deltas together to the one AnnData file that users open."""
     if "zarr" in options["formats"]:
-        cli.take_in("zarr")
+        cli.take_in("zarr", "numcodecs")
     from rsc_core.stages.assemble import run
 
     run(**options)

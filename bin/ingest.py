@@ -30,7 +30,7 @@ def pairs(context, parameter, values):
 def ingest(**options):
     """Read one sample of any format, check that it holds raw counts, and write its counts store."""
     if Path(options["input"]).is_dir():
-        cli.take_in("zarr")
+        cli.take_in("zarr", "numcodecs")
     from rsc_core.stages.ingest import run
 
     run(**options)

@@ -117,6 +117,11 @@ def write_store(
         write_elem(file, "uns", {**(uns or {}), "rsc_core": {"store": json.dumps(record, sort_keys=True)}})
 
 
+def read_element(element):
+    """An element of a file as anndata reads it."""
+    return read_dispatched(element, _read)
+
+
 def _read(read, key, element, *, iospec):
     """An element as anndata reads it; strings that Arrow will hold go there at once, not by way of Python's."""
     if iospec.encoding_type != "nullable-string-array" or pd.StringDtype().storage != "pyarrow":
@@ -167,7 +172,7 @@ class CountsStore:
 
     def _element(self, key):
         with h5py.File(self.path) as file:
-            return read_dispatched(file[key], _read)
+            return read_element(file[key])
 
     @property
     def obs(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import platform
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rsc_core import __version__, backend
@@ -57,7 +58,7 @@ class Task:
         self.record = {
             "stage": stage,
             "parameters": parameters or {},
-            "parents": {Path(parent).name: digest_of(parent) for parent in parents},
+            "parents": dict(zip((Path(parent).name for parent in parents), _digests(parents), strict=True)),
             "backend": backend_name,
             "seed": seed,
             "versions": self.versions,
@@ -147,6 +148,11 @@ def process_seconds() -> float:
     """Seconds since this process started, imports included."""
     started = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
     return float(Path("/proc/uptime").read_text().split()[0]) - started
+
+
+def _digests(files) -> list[str]:
+    with ThreadPoolExecutor(max(1, min(4, len(files)))) as threads:  # hashing does not hold the interpreter
+        return list(threads.map(digest_of, files))
 
 
 def _is_installed(distribution: str) -> bool:

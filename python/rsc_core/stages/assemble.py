@@ -90,7 +90,7 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", formats=("h5a
     task.finish()
 
 
-def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.AnnData, list[Part]]:
+def annotated(counts: CountsStore, deltas, parents: dict[str, str], without=()) -> tuple[ad.AnnData, list[Part]]:
     """All that a run found out about its cells and genes, without the matrix; records of the store and the deltas in ``uns['rsc_core']``.
 
     Parameters
@@ -101,6 +101,8 @@ def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.
         Paths.
     parents
         Digests of the files at hand by name.
+    without
+        What is left out of the deltas: see :func:`rsc_core.io.delta.read_delta`.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.
         As :func:`run`.
     """
     obs = counts.obs
-    parts = [read_part(path, obs.index) for path in deltas]
+    parts = [read_part(path, obs.index, without) for path in deltas]
     check_parents(parts, parents)
     adata, owner, n_samples = ad.AnnData(obs=obs, var=counts.var, obsm=counts.obsm, uns=counts.uns), {}, number_of_samples(parts)
     for part in parts:
@@ -129,9 +131,9 @@ def devices_of(run_records) -> dict[str, dict]:
     return {run["stage"]: {key: run.get(key, "") for key in ("backend", "device", "driver")} for run in runs}
 
 
-def read_part(path, cells: pd.Index) -> Part:
+def read_part(path, cells: pd.Index, without=()) -> Part:
     """Read a delta and find its cells among those of the store."""
-    delta, file = read_delta(path), Path(path).name
+    delta, file = read_delta(path, without), Path(path).name
     _, _, sample = delta.stage.partition(":")
     rows = np.arange(len(cells)) if delta.obs.index.equals(cells) else cells.get_indexer(delta.obs.index)
     if (rows < 0).any() or (np.diff(rows) <= 0).any() or (not sample and len(rows) != len(cells)):
