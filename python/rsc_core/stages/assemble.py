@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta
 from rsc_core.io.files import ahead, replaced, replaced_folder
-from rsc_core.io.store import CountsStore, add_array, create_csr
+from rsc_core.io.store import WRITTEN_AT_ONCE, CountsStore, add_array, create_csr
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages import _samples
 from rsc_core.stages._clusters import write_table
@@ -259,7 +259,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
     groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
     if size_factor is not None:
         groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
-    for start, stop, block, x in ahead(valued_blocks(counts, size_factor)):
+    at_once = WRITTEN_AT_ONCE if isinstance(file, h5py.Group) else BLOCK_NNZ  # a part of zarr's chunk makes it write the chunk again
+    for start, stop, block, x in ahead(valued_blocks(counts, size_factor, at_once)):
         here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
         groups["X"]["data"][here] = x.data
         if size_factor is not None:
@@ -270,8 +271,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
         add_array(group, "indptr", data=counts.indptr)
 
 
-def valued_blocks(counts: CountsStore, size_factor: np.ndarray | None):
-    """Row blocks ``(start, stop, counts, X)``; parameters as :func:`write_matrices`."""
-    for start, stop, block in counts.blocks(BLOCK_NNZ):
+def valued_blocks(counts: CountsStore, size_factor: np.ndarray | None, max_nnz: int):
+    """Row blocks ``(start, stop, counts, X)`` of at most ``max_nnz`` non-zeros; other parameters as :func:`write_matrices`."""
+    for start, stop, block in counts.blocks(max_nnz):
         x = block.astype(np.float32)
         yield start, stop, block, x if size_factor is None else lognorm(x, size_factor[start:stop])
