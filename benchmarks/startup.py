@@ -79,7 +79,7 @@ def least(command, folder, env, repeats) -> dict:
 def row(stage, output, arguments, folder, backend, repeats) -> dict:
     """All that is measured of one stage."""
     script = [sys.executable, ROOT / "bin" / f"{stage}.py"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "python"), "RSC_CORE_WITHOUT": "dask,xarray"}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "python"), "RSC_CORE_WITHOUT": "dask,xarray,zarr,numcodecs"}
     env |= {name: str(folder / "caches" / stage / place) for name, place in CACHES.items()}
     run = [*script, "--output", output, *arguments, *([] if stage in WITHOUT_BACKEND else ["--backend", backend])]
     found = {"stage": stage, "help": least([*script, "--help"], folder, env, repeats)}

@@ -17,6 +17,8 @@ from rsc_core import cli
 @click.option("--provenance", type=cli.existing_file, help="JSON of the run: parameters, revision, images.")
 def assemble(**options):
     """Put the counts and all deltas together to the one AnnData file that users open."""
+    if "zarr" in options["formats"]:
+        cli.take_in("zarr", "numcodecs")
     from rsc_core.stages.assemble import run
 
     run(**options)

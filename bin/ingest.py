@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Read one sample of any format, check that it holds raw counts, and write its counts store."""
 
+from pathlib import Path
+
 import click
 
 from rsc_core import cli
@@ -27,6 +29,8 @@ def pairs(context, parameter, values):
 @click.option("--annotation", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Column of obs with one value; repeatable.")
 def ingest(**options):
     """Read one sample of any format, check that it holds raw counts, and write its counts store."""
+    if Path(options["input"]).is_dir():
+        cli.take_in("zarr", "numcodecs")
     from rsc_core.stages.ingest import run
 
     run(**options)

@@ -1,3 +1,5 @@
+import groovy.transform.CompileStatic
+import groovy.transform.Memoized
 import java.nio.file.Files
 import java.nio.file.Path
 import java.nio.file.StandardCopyOption
@@ -9,8 +11,9 @@ import java.security.MessageDigest
  * Nextflow hashes a task's script in bin/ but not the library that it imports, and a folder only by its time. Therefore the
  * files that bin/STAGE.py reaches through its imports are copied once to WORKDIR/lib/DIGEST/rsc_core, and that folder is an
  * input of the stage's tasks: an edited file re-runs the stages that import it and no other, a task cannot import a file
- * that is not in its hash, and an edit during a run does no harm.
+ * that is not in its hash, and an edit during a run does no harm. What is found out of a file is kept: the stages share most.
  */
+@CompileStatic
 class Library {
 
     static final String FROM = /(?m)^\s*from\s+(rsc_core[\w.]*)\s+import\s+(\([^)]*\)|[^\n]+)/
@@ -23,13 +26,18 @@ class Library {
         final sha = MessageDigest.getInstance('SHA-256')
         for (String name : files) {
             sha.update("${name}\0".bytes)
-            sha.update(MessageDigest.getInstance('SHA-256').digest(Files.readAllBytes(python.resolve(name))))
+            sha.update(digestOf(python.resolve(name)))
         }
         final home = workDir.resolve('lib').resolve(sha.digest().encodeHex().toString().take(16))
         files.each { name -> copyOnce(python.resolve(name), home.resolve(name), home) }
         // Python puts compiled code there later, which must not change the time of the folder that Nextflow hashes.
         Files.createDirectories(home.resolve('rsc_core/__pycache__'))
         return home.resolve('rsc_core')
+    }
+
+    @Memoized
+    private static byte[] digestOf(Path file) {
+        return MessageDigest.getInstance('SHA-256').digest(Files.readAllBytes(file))
     }
 
     /** A half-written copy has another name, so that a file that is there is whole. */
@@ -48,7 +56,7 @@ class Library {
         final found = new TreeSet<String>()
         final open = new ArrayDeque<Path>([script])
         while (open) {
-            for (String name : imported(open.pop().text)) {
+            for (String name : imported(open.pop())) {
                 for (String file : filesOf(python, name)) {
                     if (found.add(file) && file.endsWith('.py')) {
                         open.push(python.resolve(file))
@@ -59,22 +67,29 @@ class Library {
         return found.toList()
     }
 
-    /** Dotted names that a Python text imports from rsc_core: modules, and names that may be modules. */
-    static Set<String> imported(String text) {
+    /** Dotted names that a Python file imports from rsc_core: modules, and names that may be modules. */
+    @Memoized
+    static Set<String> imported(Path file) {
         final names = new LinkedHashSet<String>()
-        (text =~ PLAIN).each { match -> names << match[1].toString() }
-        (text =~ FROM).each { match ->
-            names << match[1].toString()
-            final list = match[2].toString().replaceAll(/#[^\n]*/, '').replaceAll(/[()]/, '')
-            list.split(',').each { item -> names << match[1] + '.' + item.trim().split(/\s+/)[0] }
+        final text = Files.readString(file)
+        final plain = text =~ PLAIN
+        while (plain.find()) {
+            names << plain.group(1)
+        }
+        final from = text =~ FROM
+        while (from.find()) {
+            names << from.group(1)
+            final list = from.group(2).replaceAll(/#[^\n]*/, '').replaceAll(/[()]/, '')
+            list.split(',').each { item -> names << from.group(1) + '.' + item.trim().split(/\s+/)[0] }
         }
         return names
     }
 
     /** The files behind a dotted name, its parent packages included; none where the name is no module. */
+    @Memoized
     static List<String> filesOf(Path python, String name) {
         final parts = name.tokenize('.')
-        final files = []
+        final List<String> files = []
         for (int depth = 1; depth <= parts.size(); depth++) {
             final base = parts.take(depth).join('/')
             if (Files.exists(python.resolve("${base}/__init__.py"))) {
@@ -99,7 +114,7 @@ class Library {
 
     /** What lies in a package's folder and in those below that are no packages, and is no code: templates and tables. */
     private static List<String> dataOf(Path python, String folder) {
-        final files = []
+        final List<String> files = []
         for (String entry : listed(python, folder)) {
             final path = python.resolve(entry)
             if (Files.isDirectory(path)) {

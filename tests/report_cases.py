@@ -59,7 +59,7 @@ def cells_of(adata):
     """The cells of the page, with expression of two genes in two blocks."""
     found = cells.Cells(adata.obs, adata.obsm.get("spatial"))
     x = sp.csr_matrix(np.arange(40, dtype=np.float32).reshape(20, 2))
-    found.read_genes([(0, 7, x[:7]), (7, 20, x[7:])], ["g", NASTY, "absent"], adata.var_names)
+    found.read_genes(lambda columns: [(0, 7, x[:7, columns]), (7, 20, x[7:, columns])], ["g", NASTY, "absent"], adata.var_names)
     return found
 
 

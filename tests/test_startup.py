@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 STAGES = sorted(file.stem for file in (ROOT / "bin").glob("*.py") if file.stem != "versions")
 FORBIDDEN = {"matplotlib", "torch", "scanpy", "squidpy", "decoupler", "dask", "xarray", "awkward", "sklearn", "umap", "tensorflow"}
 FORBIDDEN |= {"pynndescent", "igraph", "faiss", "cupy", "cuml", "cugraph", "cudf", "rmm", "pylibraft", "plotly", "numba", "jinja2"}
-FORBIDDEN |= {"PIL", "IPython"}
+FORBIDDEN |= {"PIL", "IPython", "donfig"}
 # What a stage may import besides what the record of a task needs (anndata, NumPy, SciPy, pandas, h5py and theirs).
-NUMBA = {"numba", "llvmlite"}
+NUMBA = {"numba", "llvmlite", "yaml"}
 MAY = {"ingest": set(), "report": {"plotly", "_plotly_utils", "jinja2", "markupsafe"} | NUMBA, "spatialdata_zarr": set()}
-SMALL = {"threadpoolctl"}
+SMALL = {"threadpoolctl", "__mp_main__"}
 BUDGET = 3.0  # seconds of CPU from nothing to the stage's module; 1.6 on this machine, nothing else running
-ENV = os.environ | {"RSC_CORE_WITHOUT": "dask,xarray", "PYTHONPATH": str(ROOT / "python")}
+ENV = os.environ | {"RSC_CORE_WITHOUT": "dask,xarray,zarr,numcodecs", "PYTHONPATH": str(ROOT / "python")}
 
 
 def imported(*stages):
@@ -78,3 +78,26 @@ def test_left_out_modules_cannot_be_imported():
     without = {key: value for key, value in ENV.items() if key != "RSC_CORE_WITHOUT"}
     pytest.importorskip("dask")
     assert subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True).stdout == ""
+
+
+def test_deltas_are_read_and_written_without_zarr(tmp_path):
+    """The stand-in for zarr is all that anndata asks for."""
+    code = """
+import sys
+from rsc_core import cli
+cli.leave_out()
+import numpy as np, pandas as pd, scipy.sparse as sp
+from rsc_core.io.delta import Delta, read_delta, write_delta
+names = pd.Index(["a", "b"])
+obs = pd.DataFrame({"leiden": pd.Categorical(["0", "1"])}, index=names)
+write_delta(sys.argv[1], Delta("cluster", obs, obsm={"X": np.ones((2, 3))}, obsp={"graph": sp.eye(2, format="csr")}, uns={"text": "t"}))
+"""
+    files = [tmp_path / "without.h5ad", tmp_path / "with.h5ad"]
+    for file, env in zip(files, (ENV, {key: value for key, value in ENV.items() if key != "RSC_CORE_WITHOUT"}), strict=True):
+        subprocess.run([sys.executable, "-c", code, file], env=env, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_zarr_is_there_where_a_script_takes_it_in():
+    code = "from rsc_core import cli; cli.leave_out(); cli.take_in('zarr', 'numcodecs'); import zarr; print(zarr.zeros(2)[:].sum())"
+    assert subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True).stdout == "0.0\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import anndata as ad
@@ -18,6 +19,7 @@ import pandas as pd
 
 from rsc_core.errors import InvalidInput
 from rsc_core.io.files import digest_of_file, digest_of_names, replaced
+from rsc_core.io.store import CountsStore, read_element
 
 
 @dataclasses.dataclass
@@ -61,8 +63,15 @@ def write_delta(path, delta: Delta) -> None:
         adata.write_h5ad(temporary)
 
 
-def read_delta(path) -> Delta:
+def read_delta(path, without=()) -> Delta:
     """Read a delta.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`write_delta` wrote.
+    without
+        Patterns of ``"slot/key"`` for what is not needed and not read, for example ``"obsp/*"``.
 
     Raises
     ------
@@ -71,27 +80,37 @@ def read_delta(path) -> Delta:
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), h5py.File(path) as file:
             warnings.simplefilter("ignore")
-            adata = ad.read_h5ad(path)
-        ((stage, record),) = adata.uns.pop("rsc_core").items()
+            ((stage, record),) = read_element(file["uns/rsc_core"]).items()
+            obs, var = _read_annotation(file["obs"]), _read_annotation(file["var"])
+            slots = {slot: _read_slot(file, slot, ("uns/rsc_core", *without)) for slot in ("obsm", "varm", "obsp", "uns")}
     except (OSError, KeyError, ValueError) as error:
         raise InvalidInput(
             f"{path.name}: not a delta of a stage ({error}).", "Run the stage that makes it again (remove its work folder)."
         ) from error
     record = json.loads(record)
-    if record["obs_digest"] != digest_of_names(adata.obs_names):
+    if record["obs_digest"] != digest_of_names(obs.index):
         raise InvalidInput(
             f"{path.name}: its cells are not those that {stage} wrote.", "The file was changed after it was written: run its stage again."
         )
-    slots = {slot: dict(getattr(adata, slot)) for slot in ("obsm", "varm", "obsp", "uns")}
-    return Delta(stage, adata.obs, adata.var, **slots, record=record)
+    return Delta(stage, obs, var, **slots, record=record)
+
+
+def _read_annotation(group) -> pd.DataFrame:
+    frame = read_element(group)
+    if not len(frame.columns):
+        frame.columns = frame.columns.astype(str)  # as AnnData does
+    return frame
+
+
+def _read_slot(file, slot: str, without) -> dict:
+    found = {key: f"{slot}/{key}" for key in file[slot]}
+    return {key: read_element(file[name]) for key, name in found.items() if not any(fnmatchcase(name, pattern) for pattern in without)}
 
 
 def digest_of(path) -> str:
     """What identifies a parent: for a counts store the digest that it carries, else SHA-256 of the file."""
-    from rsc_core.io.store import CountsStore
-
     with h5py.File(path) as file:
         is_store = "uns/rsc_core/store" in file
     return CountsStore(path).digest if is_store else digest_of_file(path)

@@ -25,6 +25,7 @@ from rsc_core.errors import InvalidInput
 from rsc_core.io.files import digest_of_names, replaced
 
 BLOCK_NNZ = 1 << 27  # non-zeros of a row block: 0.5 GB in the store, 1.6 GB as float64 with int32 indices
+WRITTEN_AT_ONCE = 1 << 22  # non-zeros
 _SLOTS = ("layers", "obsm", "varm", "obsp", "varp")
 
 
@@ -97,14 +98,16 @@ def write_store(
         digests, row, filled = (hashlib.sha256(), hashlib.sha256()), 0, 0  # one a dataset: the cut into blocks must not show
         with ThreadPoolExecutor(len(digests)) as pool:  # hashing takes as long as writing; neither holds the interpreter
             for block in blocks:
-                here = slice(filled, filled + block.nnz)
-                values, columns = block.data.astype(count_dtype), block.indices.astype(index_dtype)
-                hashing = [pool.submit(digest.update, part) for digest, part in zip(digests, (values, columns), strict=True)]
-                data[here], indices[here] = values, columns
+                for start in range(0, block.nnz, WRITTEN_AT_ONCE):
+                    part = slice(start, start + WRITTEN_AT_ONCE)
+                    values, columns = block.data[part].astype(count_dtype, copy=False), block.indices[part].astype(index_dtype)
+                    hashing = [pool.submit(digest.update, some) for digest, some in zip(digests, (values, columns), strict=True)]
+                    here = slice(filled + start, filled + start + len(values))
+                    data[here], indices[here] = values, columns
+                    for done in hashing:
+                        done.result()
                 indptr[row + 1 : row + 1 + block.shape[0]] = filled + block.indptr[1:].astype(np.int64)
                 row, filled = row + block.shape[0], filled + block.nnz
-                for done in hashing:
-                    done.result()
         if (row, filled) != (len(obs), nnz):
             raise ValueError(f"{row} rows and {filled} non-zeros came; {len(obs)} and {nnz} were announced")
         counts_digest = hashlib.sha256(b"".join(digest.digest() for digest in digests) + indptr.tobytes()).hexdigest()
@@ -115,6 +118,11 @@ def write_store(
             write_elem(file, slot, (obsm or {}) if slot == "obsm" else {})
         record = {**(record or {}), "n_obs": len(obs), "obs_digest": digest_of_names(obs.index), "counts_digest": counts_digest}
         write_elem(file, "uns", {**(uns or {}), "rsc_core": {"store": json.dumps(record, sort_keys=True)}})
+
+
+def read_element(element):
+    """An element of a file as anndata reads it."""
+    return read_dispatched(element, _read)
 
 
 def _read(read, key, element, *, iospec):
@@ -167,7 +175,7 @@ class CountsStore:
 
     def _element(self, key):
         with h5py.File(self.path) as file:
-            return read_dispatched(file[key], _read)
+            return read_element(file[key])
 
     @property
     def obs(self) -> pd.DataFrame:

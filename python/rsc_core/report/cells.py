@@ -123,13 +123,13 @@ class Cells:
             some = table.to_numpy(dtype=np.float32)[self.drawn]
             self.sources |= {f"{source} ({method})": np.nan_to_num(some[:, i]) for i, source in enumerate(table.columns)}
 
-    def read_genes(self, blocks, names: list[str], var_names: pd.Index, group: str = "leiden") -> None:
+    def read_genes(self, blocks_of, names: list[str], var_names: pd.Index, group: str = "leiden") -> None:
         """Take the expression of some genes from row blocks of the matrix.
 
         Parameters
         ----------
-        blocks
-            Iterable of (start, stop, CSR block of log-normalised values).
+        blocks_of
+            Function of the genes' columns: an iterable of (start, stop, CSR block of their log-normalised values).
         names
             Genes in the order of their importance.
         group
@@ -140,8 +140,8 @@ class Cells:
         labels = self.obs[group].astype("category")
         codes, sums = labels.cat.codes.to_numpy(), np.zeros((len(labels.cat.categories), len(names)))
         kept = np.zeros((len(self.drawn), len(names)), dtype=np.float32)
-        for start, stop, block in blocks:
-            dense = block[:, columns].toarray()
+        for start, stop, block in blocks_of(columns):
+            dense = block.toarray()
             first, last = np.searchsorted(self.drawn, [start, stop])
             kept[first:last] = dense[self.drawn[first:last] - start]
             for code in np.unique(codes[start:stop]):

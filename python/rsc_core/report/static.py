@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import multiprocessing
 import re
@@ -19,12 +20,8 @@ MARKERS = dict(zip(figures.SYMBOLS, ("o", "s", "D", "P", "^", "X"), strict=True)
 HATCHES = dict(zip(figures.PATTERNS, ("", "//", "xx", "..", "--", "++"), strict=True))
 
 
-def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
-    """Write every figure of the sections into a folder; returns the files.
-
-    Embeddings and tissue are coloured by cluster and hold **all** cells, also where the page draws a sample. The figures are
-    drawn by as many processes as the task has threads.
-    """
+def prepare() -> None:
+    """Import what draws, which takes a while."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -33,13 +30,32 @@ def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
     )
     from matplotlib import pyplot  # noqa: F401 - here, and not once in each process
 
+
+def save_all(folder, sections, cells, formats=("png", "svg")) -> list[Path]:
+    """Write every figure of the sections into a folder, as :func:`saving`; returns the files."""
+    with saving(folder, sections, cells, formats) as files:
+        pass
+    return files
+
+
+@contextlib.contextmanager
+def saving(folder, sections, cells, formats=("png", "svg")):
+    """Write every figure of the sections into a folder while the block runs; yields a list that has the files in the end.
+
+    Embeddings and tissue are coloured by cluster and hold **all** cells, also where the page draws a sample. The figures are
+    drawn by as many processes as the task has threads.
+    """
+    prepare()
     Path(folder).mkdir(parents=True, exist_ok=True)
     shown = [(section.key, part) for section in sections for part in section.parts if part.figure is not None]
     stems = [Path(folder) / re.sub(r"[^A-Za-z0-9]+", "-", f"{key}-{part.heading}").strip("-").lower() for key, part in shown]
     # A process is a copy of this one: it has the figures already, and is sent their numbers alone.
     held = [part for _, part in shown], cells, stems, formats
+    files = []
     with multiprocessing.get_context("fork").Pool(numba.get_num_threads(), _take, held) as pool:
-        return [file for files in pool.imap(_save, range(len(shown)), chunksize=1) for file in files]
+        drawn = pool.map_async(_save, range(len(shown)), chunksize=1)
+        yield files
+        files += [file for some in drawn.get() for file in some]
 
 
 def _take(*given) -> None:

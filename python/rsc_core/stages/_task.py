@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib.metadata
 import json
 import os
@@ -11,6 +12,7 @@ import platform
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rsc_core import __version__, backend
@@ -43,6 +45,9 @@ class Task:
     """
 
     def __init__(self, stage, output, *, parameters=None, parents=(), backend_name="cpu", seed=None, packages=()):
+        if not gc.isenabled():  # a script's start (cli.run): what it imported stays, and need not be looked through
+            gc.freeze()
+            gc.enable()
         backend.prepare(backend_name)
         self.stage, self.output, self.backend = stage, Path(output), backend_name
         self.versions = {"python": platform.python_version(), "rsc_core": __version__} | {
@@ -53,7 +58,7 @@ class Task:
         self.record = {
             "stage": stage,
             "parameters": parameters or {},
-            "parents": {Path(parent).name: digest_of(parent) for parent in parents},
+            "parents": dict(zip((Path(parent).name for parent in parents), _digests(parents), strict=True)),
             "backend": backend_name,
             "seed": seed,
             "versions": self.versions,
@@ -143,6 +148,11 @@ def process_seconds() -> float:
     """Seconds since this process started, imports included."""
     started = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
     return float(Path("/proc/uptime").read_text().split()[0]) - started
+
+
+def _digests(files) -> list[str]:
+    with ThreadPoolExecutor(max(1, min(4, len(files)))) as threads:  # hashing does not hold the interpreter
+        return list(threads.map(digest_of, files))
 
 
 def _is_installed(distribution: str) -> bool:

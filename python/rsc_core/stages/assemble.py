@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from rsc_core.errors import InvalidInput
 from rsc_core.io.delta import Delta, read_delta
 from rsc_core.io.files import ahead, replaced, replaced_folder
-from rsc_core.io.store import CountsStore, add_array, create_csr
+from rsc_core.io.store import WRITTEN_AT_ONCE, CountsStore, add_array, create_csr
 from rsc_core.pp._normalize import lognorm
 from rsc_core.stages import _samples
 from rsc_core.stages._clusters import write_table
@@ -90,7 +90,7 @@ def run(*, store, delta, output, tables=None, x_content="lognorm", formats=("h5a
     task.finish()
 
 
-def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.AnnData, list[Part]]:
+def annotated(counts: CountsStore, deltas, parents: dict[str, str], without=()) -> tuple[ad.AnnData, list[Part]]:
     """All that a run found out about its cells and genes, without the matrix; records of the store and the deltas in ``uns['rsc_core']``.
 
     Parameters
@@ -101,6 +101,8 @@ def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.
         Paths.
     parents
         Digests of the files at hand by name.
+    without
+        What is left out of the deltas: see :func:`rsc_core.io.delta.read_delta`.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def annotated(counts: CountsStore, deltas, parents: dict[str, str]) -> tuple[ad.
         As :func:`run`.
     """
     obs = counts.obs
-    parts = [read_part(path, obs.index) for path in deltas]
+    parts = [read_part(path, obs.index, without) for path in deltas]
     check_parents(parts, parents)
     adata, owner, n_samples = ad.AnnData(obs=obs, var=counts.var, obsm=counts.obsm, uns=counts.uns), {}, number_of_samples(parts)
     for part in parts:
@@ -129,9 +131,9 @@ def devices_of(run_records) -> dict[str, dict]:
     return {run["stage"]: {key: run.get(key, "") for key in ("backend", "device", "driver")} for run in runs}
 
 
-def read_part(path, cells: pd.Index) -> Part:
+def read_part(path, cells: pd.Index, without=()) -> Part:
     """Read a delta and find its cells among those of the store."""
-    delta, file = read_delta(path), Path(path).name
+    delta, file = read_delta(path, without), Path(path).name
     _, _, sample = delta.stage.partition(":")
     rows = np.arange(len(cells)) if delta.obs.index.equals(cells) else cells.get_indexer(delta.obs.index)
     if (rows < 0).any() or (np.diff(rows) <= 0).any() or (not sample and len(rows) != len(cells)):
@@ -257,7 +259,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
     groups = {"X": create_csr(file, "X", counts.shape, nnz, np.float32, index_dtype)}
     if size_factor is not None:
         groups["counts"] = create_csr(file["layers"], "counts", counts.shape, nnz, counts.data.dtype, index_dtype)
-    for start, stop, block, x in ahead(valued_blocks(counts, size_factor)):
+    at_once = WRITTEN_AT_ONCE if isinstance(file, h5py.Group) else BLOCK_NNZ  # a part of zarr's chunk makes it write the chunk again
+    for start, stop, block, x in ahead(valued_blocks(counts, size_factor, at_once)):
         here = slice(int(counts.indptr[start]), int(counts.indptr[stop]))
         groups["X"]["data"][here] = x.data
         if size_factor is not None:
@@ -268,8 +271,8 @@ def write_matrices(file, counts: CountsStore, size_factor: np.ndarray | None) ->
         add_array(group, "indptr", data=counts.indptr)
 
 
-def valued_blocks(counts: CountsStore, size_factor: np.ndarray | None):
-    """Row blocks ``(start, stop, counts, X)``; parameters as :func:`write_matrices`."""
-    for start, stop, block in counts.blocks(BLOCK_NNZ):
+def valued_blocks(counts: CountsStore, size_factor: np.ndarray | None, max_nnz: int):
+    """Row blocks ``(start, stop, counts, X)`` of at most ``max_nnz`` non-zeros; other parameters as :func:`write_matrices`."""
+    for start, stop, block in counts.blocks(max_nnz):
         x = block.astype(np.float32)
         yield start, stop, block, x if size_factor is None else lognorm(x, size_factor[start:stop])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rsc_core.stages._task import Task
 
 _KEPT_OBSM = ("spatial",)
 LARGEST_COUNT = np.iinfo(np.uint32).max
+PART = 1 << 18  # values that are looked at at once
 
 
 def run(*, input, sample, output, format="auto", counts_layer="", genome="", orientation="cells-by-genes", annotation=()):
@@ -41,12 +43,14 @@ def run(*, input, sample, output, format="auto", counts_layer="", genome="", ori
     how = {"format": format, "counts_layer": counts_layer, "genome": genome, "orientation": orientation}
     task = Task("ingest:" + sample, output, parameters={"sample": sample, **how})
     name = Path(input).name
-    with task.step("read"):
-        adata = formats.read(input, format, counts_layer, genome, orientation)
-        task.record["input"] = {"name": name, "sha256": digest_of_path(input)}
-    with task.step("validate"):
-        check_names(adata, name)
-        counts = as_counts(adata, name)
+    with ThreadPoolExecutor(1) as thread:
+        with task.step("read"):
+            digest = thread.submit(digest_of_path, input)  # hashing does not hold the interpreter
+            adata = formats.read(input, format, counts_layer, genome, orientation)
+        with task.step("validate"):
+            check_names(adata, name)
+            counts = as_counts(adata, name)
+            task.record["input"] = {"name": name, "sha256": digest.result()}
     empty = np.flatnonzero(np.diff(counts.indptr) == 0)
     if empty.size:
         task.warn(
@@ -96,7 +100,7 @@ def as_counts(adata, name: str) -> sp.csr_matrix:
 
     Returns
     -------
-    CSR (cells, genes) in the dtype of X.
+    CSR (cells, genes) in the dtype of X; X itself where that is so already.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def as_counts(adata, name: str) -> sp.csr_matrix:
         For NaN, infinite, negative, fractional or too large values; names cell, gene, value and the layers to try.
     """
     counts = sp.csr_matrix(adata.X)
+    if counts.has_canonical_format and _all_counts(counts.data):
+        return counts
     if counts is adata.X or counts.data is getattr(adata.X, "data", None):
         counts = counts.copy()
     counts.sum_duplicates()
@@ -124,6 +130,16 @@ def as_counts(adata, name: str) -> sp.csr_matrix:
             )
     counts.eliminate_zeros()
     return counts
+
+
+def _all_counts(values: np.ndarray) -> bool:
+    """Whether all values are counts above 0, in parts that stay in the cache; NaN is none."""
+    whole = values.dtype.kind in "iu"
+    for start in range(0, len(values), PART):
+        part = values[start : start + PART]
+        if not (((part > 0) & (part <= LARGEST_COUNT)).all() and (whole or (part == np.floor(part)).all())):
+            return False
+    return True
 
 
 def _checked_coordinates(coordinates, obs_names, name: str) -> np.ndarray:
