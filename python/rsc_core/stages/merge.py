@@ -20,7 +20,7 @@ from rsc_core.io.store import CountsStore, smallest_count_dtype, write_store
 from rsc_core.kernels import merge as kernels
 from rsc_core.stages._task import Task
 
-MERGE_NNZ = 1 << 24  # non-zeros of a row block: half a GB of temporary arrays
+MERGE_NNZ = 1 << 22  # non-zeros of a row block: more leave the cache, and the write takes longer
 MIN_CELLS = 10  # below, no later stage has anything to say
 MIN_GENES = 2
 QC_ONLY = ("passes_qc", "qc_reason")
