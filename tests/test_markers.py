@@ -202,7 +202,7 @@ def test_parts_of_genes_change_no_bit(to_xp, monkeypatch, method):
             assert result[column].tolist() == results[0][column].tolist()
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, orders.FEW, orders.FEW + 1, 5000])
+@pytest.mark.parametrize("n", [0, 1, 2, 300, 5000])
 def test_orders_are_stable(n):
     """NumPy's stable sort; of few values, of both zeros, of infinities and NaN of both signs, which come last; and of any values."""
     random = np.random.default_rng(0)
@@ -213,7 +213,9 @@ def test_orders_are_stable(n):
     orders.highest_first(values, order)
     np.testing.assert_array_equal(order, np.argsort(-values, axis=1, kind="stable"))
     for row in values:
-        np.testing.assert_array_equal(orders.stable_order(row, False), np.argsort(row, kind="stable"))
+        rising = np.empty(n, dtype=np.int32)
+        orders.stable_order(row, False, rising)
+        np.testing.assert_array_equal(rising, np.argsort(row, kind="stable"))
     table = np.empty((n // 2, 2))
     orders.in_order(values, np.array([1, 0]), order, table)
     np.testing.assert_array_equal(table, np.take_along_axis(values, order, axis=1)[::-1, : n // 2].T)

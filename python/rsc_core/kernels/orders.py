@@ -10,8 +10,7 @@ import numpy as np
 
 from rsc_core.kernels import twin  # noqa: F401 - where compiled code is kept
 
-DIGIT, DIGITS = 11, 6  # bits of a digit, and digits of a key
-FEW = 512  # numbers that are sorted by comparing them: tables of digits are not worth their while
+DIGIT, DIGITS = 8, 8  # bits of a digit, and digits of a key: longer tables would not be worth their while for a few hundred numbers
 
 
 @numba.njit
@@ -29,10 +28,11 @@ def digit_of(key, digit):
 
 
 @numba.njit
-def order_by_digits(keys, place):
+def order_by_digits(keys, order):
     n, where = keys.size, np.zeros((DIGITS, 1 << DIGIT), dtype=np.int32)
-    spare, spare_place = np.empty_like(keys), np.empty_like(place)
+    place, spare, spare_place = np.empty_like(order), np.empty_like(keys), np.empty_like(order)
     for k in range(n):
+        place[k] = k
         for digit in range(DIGITS):
             where[digit, digit_of(keys[k], digit)] += 1
     for digit in range(DIGITS):
@@ -49,25 +49,25 @@ def order_by_digits(keys, place):
             spare[to], spare_place[to] = keys[k], place[k]
             where[digit, value] = to + 1
         keys, spare, place, spare_place = spare, keys, spare_place, place
-    return place
+    for k in range(n):
+        order[k] = place[k]
 
 
 @numba.njit
-def stable_order(values, falling):
+def stable_order(values, falling, order):
     """The places of rising or falling numbers, equal ones by their place, NaN last."""
     keys = np.empty(values.size, dtype=np.uint64)
     for k in range(values.size):
         keys[k] = sort_key(-values[k] if falling else values[k])
-    if values.size <= FEW:
-        return np.argsort(keys, kind="mergesort").astype(np.int32)
-    return order_by_digits(keys, np.arange(values.size).astype(np.int32))
+    if values.size:
+        order_by_digits(keys, order)
 
 
 @numba.njit(parallel=True, cache=True)
 def highest_first(values, order):
     """The order of falling numbers of each row."""
     for row in numba.prange(len(values)):
-        order[row] = stable_order(values[row], True)
+        stable_order(values[row], True, order[row])
 
 
 @numba.njit(parallel=True, cache=True)
@@ -78,14 +78,20 @@ def in_order(values, rows, order, out):
             out[rank, column] = values[rows[column], order[rows[column], rank]]
 
 
+@numba.njit
+def adjust(p, adjusted):
+    order, least, n_tests = np.empty(p.size, dtype=np.int32), 1.0, p.size
+    stable_order(p, False, order)
+    while n_tests > 0 and math.isnan(p[order[n_tests - 1]]):
+        n_tests -= 1
+        adjusted[order[n_tests]] = np.nan
+    for k in range(n_tests - 1, -1, -1):
+        least = min(least, p[order[k]] * (n_tests / (k + 1)))
+        adjusted[order[k]] = least
+
+
 @numba.njit(parallel=True, cache=True)
 def benjamini_hochberg(p, adjusted):
     """See :func:`rsc_core.stats.benjamini_hochberg`; a family a row."""
     for row in numba.prange(len(p)):
-        order, least, n_tests = stable_order(p[row], False), 1.0, p.shape[1]
-        while n_tests > 0 and math.isnan(p[row, order[n_tests - 1]]):
-            n_tests -= 1
-            adjusted[row, order[n_tests]] = np.nan
-        for k in range(n_tests - 1, -1, -1):
-            least = min(least, p[row, order[k]] * (n_tests / (k + 1)))
-            adjusted[row, order[k]] = least
+        adjust(p[row], adjusted[row])
