@@ -55,26 +55,23 @@ def regressed(x, obs, keys):
     missing = [key for key in keys if key not in obs]
     if missing or not keys:
         raise KeyError(f"keys: obs has no column {missing[0]!r}; it has {list(obs)}" if missing else "keys: at least one is needed")
-    columns = [obs[key] for key in keys]
-    for key, column in zip(keys, columns, strict=True):
-        lacking = ~np.isfinite(_numbers(column)) if _is_number(column) else column.isna().to_numpy()
+    columns = {key: obs[key] for key in keys}
+    numbers = {key: column.to_numpy(dtype=np.float64, na_value=np.nan) for key, column in columns.items() if _is_number(column)}
+    for key, column in columns.items():
+        lacking = ~np.isfinite(numbers[key]) if key in numbers else column.isna().to_numpy()
         if lacking.any():
             wrong = np.flatnonzero(lacking)
             raise ValueError(f"obs[{key!r}] has no finite value for the cell {obs.index[wrong[0]]!r} ({wrong.size} such cells)")
-    groups = [key for key, column in zip(keys, columns, strict=True) if not _is_number(column)]
-    if groups and len(keys) > 1:
+    groups = [key for key in columns if key not in numbers]
+    if groups and len(columns) > 1:
         raise ValueError(f"obs[{groups[0]!r}] is categorical; such a column is regressed out alone, but {len(keys)} keys came")
     if groups:
-        return without_group_means(x, pd.factorize(columns[0], sort=True)[0])
-    return without_columns(x, np.array([_numbers(column) for column in columns]))
+        return without_group_means(x, pd.factorize(columns[groups[0]], sort=True)[0])
+    return without_columns(x, np.array(list(numbers.values())))
 
 
 def _is_number(column) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _numbers(column) -> np.ndarray:
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def without_group_means(x, group):
