@@ -12,7 +12,6 @@ markers are no test). Each run is a new process; its first step is the import. R
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -135,11 +134,17 @@ def child(tool, store, plain, result):
         found.append(given)
         start = time.perf_counter()
     label, layout, components, packages = found[-1]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory = peak_bytes()
     np.savez(result, label=np.asarray(label).astype(str), umap=np.asarray(layout), pca=np.asarray(components))
     own = {} if tool == "rsc_core" else {tool: importlib.metadata.version(DISTRIBUTIONS.get(tool, tool))}
     versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages} | own
     print(json.dumps({"seconds": dict(zip(STEPS, seconds, strict=True)), "memory": memory, "versions": versions}))
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this program; what getrusage tells begins with that of the process that started it."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def quality(path, types) -> dict:

@@ -47,6 +47,14 @@ def test_products_are_within_their_bound(to_xp, size):
     assert error.max() > 0
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_lengths_of_very_small_and_large_cells(to_xp, size):
+    """Squares of float32 would be 0 or infinite."""
+    space = Space.of(to_xp(cells() * size))
+    wanted = np.linalg.norm(backend.to_host(space.centred).astype(np.float64), axis=1)
+    np.testing.assert_allclose(backend.to_host(space.length), wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["none", "duplicates", "far", "small", "one dimension"])
 def test_the_search_by_products_is_exact(monkeypatch, to_xp, change):
     x = cells()

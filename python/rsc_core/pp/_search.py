@@ -32,11 +32,10 @@ METRICS = tuple(PREPARE)
 
 @dataclasses.dataclass
 class Space:
-    """The cells where Euclidean distances count: float64 (cells, dimensions), the same centred in float32, lengths of that."""
+    """The cells where Euclidean distances count: float64 (cells, dimensions), and the same centred in float32."""
 
     x: object
     centred: object
-    length: object
 
     @classmethod
     def of(cls, x, metric: str = "euclidean"):
@@ -49,8 +48,13 @@ class Space:
             prepared = xp.empty_like(x)
             prepare(n_cells, x, n_dims, prepared)
             x = prepared
-        centred = xp.ascontiguousarray(x - xp.ones(n_cells) @ x / n_cells, dtype=xp.float32)
-        return cls(x, centred, xp.sqrt((centred * centred) @ xp.ones(n_dims, dtype=xp.float32)))
+        return cls(x, xp.ascontiguousarray(x - xp.ones(n_cells) @ x / n_cells, dtype=xp.float32))
+
+    @functools.cached_property
+    def length(self):
+        """Lengths of the centred cells, float32 (cells,); their squares neither overflow nor underflow."""
+        xp, scaled = backend.xp_of(self.x), self.centred * self.unit
+        return xp.sqrt((scaled * scaled) @ xp.ones(scaled.shape[1], dtype=xp.float32)) / self.unit
 
     @property
     def rounding(self):
