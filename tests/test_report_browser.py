@@ -50,6 +50,15 @@ def test_a_narrow_window(opened):
     assert said == []
 
 
+def test_a_figure_fills_its_box_and_no_more(opened):
+    """In a wide window no figure scrolls sideways."""
+    window, said = opened
+    scroll_through(window)
+    wider = "[...document.querySelectorAll('.plot')].filter(box => box.scrollWidth > box.clientWidth).map(box => box.id)"
+    assert window.evaluate(wider) == []
+    assert said == []
+
+
 def scroll_through(window):
     for plot in window.query_selector_all(".plot"):
         plot.scroll_into_view_if_needed()
