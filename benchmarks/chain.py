@@ -127,6 +127,7 @@ def child(tool, store, plain, result):
     import importlib.metadata
 
     import numpy as np
+    from bench.memory import of_process
 
     seconds, found, start = [], [], time.perf_counter()
     for given in TOOLS[tool](store, plain):
@@ -134,17 +135,11 @@ def child(tool, store, plain, result):
         found.append(given)
         start = time.perf_counter()
     label, layout, components, packages = found[-1]
-    memory = peak_bytes()
+    memory = of_process("VmHWM")  # what getrusage tells begins with the memory of the process that started this one
     np.savez(result, label=np.asarray(label).astype(str), umap=np.asarray(layout), pca=np.asarray(components))
     own = {} if tool == "rsc_core" else {tool: importlib.metadata.version(DISTRIBUTIONS.get(tool, tool))}
     versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages} | own
     print(json.dumps({"seconds": dict(zip(STEPS, seconds, strict=True)), "memory": memory, "versions": versions}))
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this program; what getrusage tells begins with that of the process that started it."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def quality(path, types) -> dict:
@@ -174,13 +169,12 @@ def prepared(folder, n_cells, n_genes):
 
 def timed(tool, python, given, plain) -> dict:
     """One run of a tool in a process of its own."""
+    from run import environment
+
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.npz"
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
-        if tool == "rsc_core":
-            environment["PYTHONPATH"] = str(HERE.parent / "python")
         command = [python, __file__, "--child", tool, given.store.path, plain, result]
-        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+        done = subprocess.run(list(map(str, command)), env=environment(), capture_output=True, text=True)
         if done.returncode:
             return {"failed": done.stderr[-2000:]}
         run = json.loads(done.stdout.splitlines()[-1])

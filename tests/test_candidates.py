@@ -9,6 +9,8 @@ from rsc_core.pp import _candidates, _search
 from rsc_core.pp._search import Space, nearest_among
 from rsc_core.pp._tiles import nearest_by_tiles
 
+BY_PRODUCTS = property(lambda space: _candidates.error_bounds(space.x.shape[1], space.unit))  # as on the device, wherever it runs
+
 
 def cells(n_cells=900, n_dims=20, seed=0):
     random = np.random.default_rng(seed)
@@ -41,7 +43,7 @@ def test_products_are_within_their_bound(to_xp, size):
     centred = backend.to_host(space.centred).astype(np.float64)
     length = np.linalg.norm(centred, axis=1)
     reach = length[:, None] + length
-    relative, absolute = _candidates.rounding(x.shape[1], space.unit)
+    relative, absolute = _candidates.error_bounds(x.shape[1], space.unit)
     error = 2 * np.abs(product - centred @ centred.T)
     assert (error <= reach * (relative * reach + absolute)).all()
     assert error.max() > 0
@@ -69,26 +71,17 @@ def test_the_search_by_products_is_exact(monkeypatch, to_xp, change):
     monkeypatch.setattr(_candidates, "COLUMNS", 256)
     monkeypatch.setattr(_candidates, "ROWS", 128)
     monkeypatch.setattr(_search, "_searcher", _candidates.candidate_search)
-    monkeypatch.setattr(Space, "candidates_error", by_products)
+    monkeypatch.setattr(Space, "candidates_bounds", BY_PRODUCTS)
     space = Space.of(to_xp(x))
     found = nearest_among(space, space.cells, space.cells, 14)
     for mine, theirs in zip(found, nearest_by_tiles(Space.of(x), 14), strict=True):
         np.testing.assert_array_equal(backend.to_host(mine), theirs)
 
 
-def by_products(space, cells, square):
-    """The bound of the device, which the host's searches do not need."""
-    relative, absolute = _candidates.rounding(space.x.shape[1], space.unit)
-    reach = space._reach(cells, square)
-    return reach * (relative * reach + absolute)
-
-
-def test_few_cells_are_unsure(to_xp):
+def test_few_cells_are_unsure(monkeypatch, to_xp):
     """The bound is near enough for candidates of cells as they are: none is searched among all others."""
     space = Space.of(to_xp(cells(3000, 50)))
-    relative, absolute = _candidates.rounding(50, space.unit)
-    nearest, square = nearest_among(space, space.cells, space.cells, 14 + _search.SURPLUS)
-    square, length = backend.to_host(square), backend.to_host(space.length)
-    reach = 2 * length + np.sqrt(square[:, -1])
-    unsure = square[:, 13] >= square[:, -1] - 2 * reach * (relative * reach + absolute)
-    assert unsure.mean() < 0.01
+    _, square = nearest_among(space, space.cells, space.cells, 14 + _search.SURPLUS)
+    monkeypatch.setattr(Space, "candidates_bounds", BY_PRODUCTS)
+    unsure = square[:, 13] >= square[:, -1] - 2 * space.candidates_error(space.cells, square[:, -1])
+    assert backend.to_host(unsure).mean() < 0.01

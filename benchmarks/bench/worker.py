@@ -21,6 +21,7 @@ import numpy as np
 
 from bench import tools
 from bench.inputs import Inputs
+from bench.memory import of_process
 from bench.steps import STEPS, fresh
 from rsc_core import backend
 
@@ -183,7 +184,7 @@ def reset_peaks(backend_name) -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if backend_name == "cpu":
-        return _status("VmRSS")
+        return of_process("VmRSS")
     found = _statistics()
     if found is not None:
         sys.modules["rmm.statistics"].push_statistics()
@@ -193,19 +194,12 @@ def reset_peaks(backend_name) -> int:
 
 def peaks(backend_name) -> tuple[int, int]:
     """Largest bytes of the host and of the device since :func:`reset_peaks`; inputs that lay there count."""
-    host = _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    host = of_process("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if backend_name == "cpu":
         return host, 0
     if _statistics() is not None:
         return host, int(sys.modules["rmm.statistics"].pop_statistics().peak_bytes)
     return host, backend.peak_device_bytes()
-
-
-def _status(key) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from rsc_core import __version__, prebuilt, waking
+from rsc_core import __version__, prebuilt
 from rsc_core.errors import MemoryExhausted, RscError
 
 # What runtime, driver and libraries of CUDA call it, where CuPy makes no MemoryError of it.
@@ -60,6 +60,8 @@ def backend_option(function):
 def _woken(context, parameter, value):
     """The name of the backend; its device wakes while the stage is imported."""
     if value == "gpu" and not context.resilient_parsing:
+        from rsc_core import waking
+
         waking.wake()
     return value
 

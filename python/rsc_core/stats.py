@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 
 from rsc_core.kernels import orders as kernels
@@ -11,10 +13,6 @@ from rsc_core.kernels import orders as kernels
 
 def in_threads(function, items) -> list:
     """function(item) of each item, in as many threads as numba takes: NumPy and SciPy let others run while they compute."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numba
-
     with ThreadPoolExecutor(numba.get_num_threads()) as threads:
         return list(threads.map(function, items))
 

@@ -8,14 +8,12 @@ import threading
 DRIVER = "libcuda.so.1"
 
 
-def wake() -> threading.Thread:
+def wake() -> None:
     """Begin to make the context that CuPy will find, that of the first visible device, in a thread that the process need not wait for.
 
     What goes wrong is told later: by :func:`rsc_core.backend.require`, which asks the same.
     """
-    thread = threading.Thread(target=_make_context, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=_make_context, daemon=True).start()
 
 
 def _make_context() -> None:

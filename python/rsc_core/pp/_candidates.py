@@ -44,7 +44,7 @@ def candidate_search(space, members):
     return search
 
 
-def rounding(n_dims: int, unit: float) -> tuple[float, float]:
+def error_bounds(n_dims: int, unit: float) -> tuple[float, float]:
     """Bounds of the error of |x|² + |y|² - 2 x·y: r (|x| + |y|)² + s (|x| + |y|) with these r and s."""
     return 2 * (TERMS * n_dims + 8) * PRECISION, LEAST * n_dims**0.5 / float(unit)
 

@@ -63,7 +63,7 @@ def regressed(x, obs, keys):
             wrong = np.flatnonzero(lacking)
             raise ValueError(f"obs[{key!r}] has no finite value for the cell {obs.index[wrong[0]]!r} ({wrong.size} such cells)")
     groups = [key for key in columns if key not in numbers]
-    if groups and len(columns) > 1:
+    if groups and len(keys) > 1:
         raise ValueError(f"obs[{groups[0]!r}] is categorical; such a column is regressed out alone, but {len(keys)} keys came")
     if groups:
         return without_group_means(x, pd.factorize(columns[groups[0]], sort=True)[0])

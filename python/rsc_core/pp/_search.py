@@ -13,7 +13,7 @@ import numpy as np
 
 from rsc_core import backend, data, rng
 from rsc_core.kernels import search as kernels
-from rsc_core.pp._candidates import candidate_search, rounding
+from rsc_core.pp._candidates import candidate_search, error_bounds
 from rsc_core.pp._tiles import nearest_by_tiles
 from rsc_core.tl._lloyd import assign, lloyd
 
@@ -69,17 +69,21 @@ class Space:
 
     def float32_error(self, cells, square):
         """Bound of the error of squared distances from ``cells`` in float32, where |y| <= |x| + distance."""
-        return self.rounding * self._reach(cells, square) ** 2
+        return self._error(cells, square, self.rounding, 0.0)
 
     def candidates_error(self, cells, square):
         """The same of the distances by which candidates are found."""
-        xp = backend.xp_of(self.x)
-        relative, absolute = (self.rounding, 0.0) if xp is np else rounding(self.x.shape[1], self.unit)
-        reach = self._reach(cells, square)
-        return reach * (relative * reach + absolute)
+        return self._error(cells, square, *self.candidates_bounds)
 
-    def _reach(self, cells, square):
-        return 2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)
+    @property
+    def candidates_bounds(self):
+        """Bounds of their error, in units of (|x| + |y|)^2 and of |x| + |y|."""
+        on_host = backend.xp_of(self.x) is np
+        return (self.rounding, 0.0) if on_host else error_bounds(self.x.shape[1], self.unit)
+
+    def _error(self, cells, square, relative, absolute):
+        reach = 2 * self.length[cells] + backend.xp_of(self.x).sqrt(square)
+        return reach * (relative * reach + absolute)
 
     @property
     def cells(self):

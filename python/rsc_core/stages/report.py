@@ -69,7 +69,7 @@ def run(
         found = tables.result()
     with task.step("read genes"), ThreadPoolExecutor(1) as thread:
         if figures is not None:
-            thread.submit(static.prepare)
+            thread.submit(static.prepare)  # which static.saving does again, and tells what goes wrong
         cells = Cells(data.obs, np.asarray(data.obsm["spatial"], dtype=np.float64) if "spatial" in data.obsm else None)
         cells.add_sources({method: table for method, table in scores.items() if isinstance(table, pd.DataFrame)})
         cells.read_genes(partial(expression, counts, size_factors_of(data)), genes_to_show(data.var, found), data.var_names)
